@@ -1,0 +1,154 @@
+"""What a supernet is made of: the grid of submodels and the frozen configuration.
+
+Units: one multiply-add counts as two FLOPs everywhere in this project.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+_SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Submodel:
+    """One point of the grid: `depth` layers of `width`, tables cut to `emb_width`.
+
+    Ordered by depth, then width, then embedding width.
+    """
+
+    depth: int
+    width: int
+    emb_width: int
+
+    @property
+    def name(self) -> str:
+        """The submodel's public name, for example `d4-w64-e64`."""
+        return f"d{self.depth}-w{self.width}-e{self.emb_width}"
+
+    @classmethod
+    def parse(cls, name: str) -> Submodel:
+        """Return the submodel called `name`; ValueError when it is not of the form d4-w64-e64."""
+        match = _SUBMODEL_NAME.match(name)
+        if match is None:
+            raise ValueError(f"submodel {name!r} is not of the form 'd4-w64-e64'")
+        depth, width, emb_width = (int(group) for group in match.groups())
+        return cls(depth=depth, width=width, emb_width=emb_width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryConfig:
+    """The transition memory: item-after-item counts added to every submodel's scores.
+
+    `window` is how many of the newest items are looked up and how far ahead counts reach;
+    `row_limit` is the most successors kept per item.
+    """
+
+    window: int = 5
+    row_limit: int = 128
+
+    def __post_init__(self) -> None:
+        _at_least("memory.window", self.window, 1)
+        _at_least("memory.row_limit", self.row_limit, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupernetConfig:
+    """The architecture of one supernet. Axes are ascending; the last entry is the full network.
+
+    `num_items` counts real items; row 0 of every table is padding. `max_length` is the longest
+    history the network reads, in items. Every width is divisible by `2 * num_heads`, so that
+    each head's slice nests inside the head of the full network.
+    """
+
+    num_items: int
+    max_length: int
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    emb_widths: tuple[int, ...]
+    num_heads: int = 2
+    ffn_multiplier: int = 4
+    memory: MemoryConfig | None = MemoryConfig()
+
+    def __post_init__(self) -> None:
+        _at_least("num_items", self.num_items, 1)
+        _at_least("max_length", self.max_length, 1)
+        _at_least("num_heads", self.num_heads, 1)
+        _at_least("ffn_multiplier", self.ffn_multiplier, 1)
+        for axis in ("depths", "widths", "emb_widths"):
+            values: tuple[int, ...] = getattr(self, axis)
+            if not isinstance(values, tuple) or not values:
+                raise ValueError(f"{axis} is {values!r}; give at least one positive integer")
+            if any(value < 1 for value in values) or list(values) != sorted(set(values)):
+                raise ValueError(f"{axis} is {values!r}; give ascending, distinct, positive values")
+        for width in self.widths:
+            if width % (2 * self.num_heads):
+                raise ValueError(
+                    f"width {width} is not divisible by 2 * num_heads = {2 * self.num_heads}; "
+                    "change the width or the number of heads"
+                )
+
+    @property
+    def depth(self) -> int:
+        """Layers of the full network."""
+        return self.depths[-1]
+
+    @property
+    def width(self) -> int:
+        """Hidden width of the full network."""
+        return self.widths[-1]
+
+    @property
+    def emb_width(self) -> int:
+        """Table width of the full network."""
+        return self.emb_widths[-1]
+
+    @property
+    def largest(self) -> Submodel:
+        """The full network."""
+        return Submodel(depth=self.depth, width=self.width, emb_width=self.emb_width)
+
+    @property
+    def smallest(self) -> Submodel:
+        """The submodel with the least of everything."""
+        return Submodel(depth=self.depths[0], width=self.widths[0], emb_width=self.emb_widths[0])
+
+    @property
+    def submodels(self) -> tuple[Submodel, ...]:
+        """Every submodel of the grid, ascending; the last one is the full network."""
+        return tuple(
+            Submodel(depth=depth, width=width, emb_width=emb_width)
+            for depth in self.depths
+            for width in self.widths
+            for emb_width in self.emb_widths
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values that `from_json` reads back to an equal config."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> SupernetConfig:
+        """Return the config that `to_json` wrote; ValueError on unknown or missing keys."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown architecture keys {unknown}; known are {sorted(known)}")
+        missing = sorted(
+            {"num_items", "max_length", "depths", "widths", "emb_widths"} - set(values)
+        )
+        if missing:
+            raise ValueError(f"architecture keys {missing} are missing")
+        arguments = dict(values)
+        for axis in ("depths", "widths", "emb_widths"):
+            arguments[axis] = tuple(arguments[axis])
+        if arguments.get("memory") is not None:
+            arguments["memory"] = MemoryConfig(**arguments["memory"])
+        return cls(**arguments)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be an integer of at least {least}")
