@@ -12,6 +12,11 @@ from typing import Any
 _SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)$")
 
 
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be an integer of at least {least}")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Submodel:
     """One point of the grid: `depth` layers of `width`, tables cut to `emb_width`.
@@ -147,8 +152,3 @@ class SupernetConfig:
         if arguments.get("memory") is not None:
             arguments["memory"] = MemoryConfig(**arguments["memory"])
         return cls(**arguments)
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be an integer of at least {least}")

@@ -1,0 +1,55 @@
+"""What one training run is told: frozen, checked, and written into the checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Hyper-parameters of one run. Times are seconds, rates are per step.
+
+    `full_softmax_limit` is the largest catalog scored in full at every training position; above
+    it each step draws about `num_negatives` negatives for the whole batch and corrects their
+    scores by the logarithm of their inclusion probability.
+
+    Every step trains the largest submodel, the smallest and `random_submodels` others; those
+    see `student_share` of the batch's positions and learn from the next item and, with weight
+    `distillation`, from the largest submodel's distribution.
+    """
+
+    seed: int = 0
+    epochs: int = 60
+    patience: int = 4
+    evaluate_every: int = 1
+    tokens_per_batch: int = 4096
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    weight_decay: float = 0.0
+    average_decay: float = 0.999
+    dropout: float = 0.2
+    random_submodels: int = 2
+    student_share: float = 0.5
+    distillation: float = 0.5
+    full_softmax_limit: int = 10_000
+    num_negatives: int = 3_000
+    memory_folds: int = 4
+    chunk_cells: int = 4_000_000
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "evaluate_every", "tokens_per_batch", "num_negatives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("dropout", "student_share", "distillation", "average_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0..1")
+        if self.memory_folds < 2:
+            raise ValueError(f"memory_folds is {self.memory_folds}; it must be at least 2")
+        if self.max_seconds is not None and self.max_seconds <= 0:
+            raise ValueError(f"max_seconds is {self.max_seconds}; it must be positive")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
