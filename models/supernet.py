@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.config import Submodel, SupernetConfig
 from models.network import BlockWeights, NetworkWeights

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -49,10 +50,10 @@ def cut_windows(offsets: Int64Array, items: Int64Array, max_length: int) -> Wind
     starts: list[int] = []
     stops: list[int] = []
     users: list[int] = []
-    for user, (first, last) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
-        stop = int(last)
+    for user, (first, last) in enumerate(pairwise(offsets.tolist())):
+        stop = last
         while stop - first >= 2:
-            start = max(int(first), stop - max_length - 1)
+            start = max(first, stop - max_length - 1)
             starts.append(start)
             stops.append(stop)
             users.append(user)

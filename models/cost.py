@@ -1,0 +1,93 @@
+"""What a request costs: FLOPs of router, encoder and catalog scoring, and bytes of weights.
+
+One multiply-add counts as two FLOPs. Counted are matrix products and attention, as torch's own
+counter does, plus the entries that the transition memory reads; element-wise work is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.config import Submodel, SupernetConfig
+from models.router import ROUTER_FEATURES
+
+LENGTH_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024)
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """FLOPs of one request by part."""
+
+    router: int
+    encoder: int
+    scoring: int
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts."""
+        return self.router + self.encoder + self.scoring
+
+
+def padded_length(length: int, max_length: int) -> int:
+    """Return the length a history of `length` items is padded to: the next bucket.
+
+    ValueError when `length` lies outside 1..max_length.
+    """
+    if not 1 <= length <= max_length:
+        raise ValueError(f"history length {length} is outside 1..{max_length}")
+    return next((b for b in LENGTH_BUCKETS if length <= b < max_length), max_length)
+
+
+def buckets(max_length: int) -> tuple[int, ...]:
+    """Return every padded length that occurs, ascending; the last is `max_length`."""
+    return (*(bucket for bucket in LENGTH_BUCKETS if bucket < max_length), max_length)
+
+
+def encoder_flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
+    """Return the FLOPs of `encode_last` for one history padded to `length`.
+
+    The last layer computes keys and values everywhere, the rest at the newest position only.
+    """
+    d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
+    inner_layer = 2 * length * (3 * d * d + d * d + 2 * d * f) + 4 * length * length * d
+    last_layer = 2 * length * 2 * d * d + 2 * (d * d + d * d + 2 * d * f) + 4 * length * d
+    return 2 * length * e * d + (submodel.depth - 1) * inner_layer + last_layer + 2 * d * e
+
+
+def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int = 0) -> int:
+    """Return the FLOPs of scoring the whole catalog, padding's row included.
+
+    `memory_flops` is `TransitionMemory.flops()`: the most that its entries can cost.
+    """
+    return 2 * submodel.emb_width * (config.num_items + 1) + memory_flops
+
+
+def router_flops(hidden: int, num_submodels: int) -> int:
+    """Return the FLOPs of routing one history."""
+    return 2 * (ROUTER_FEATURES * hidden + hidden * num_submodels)
+
+
+def full_cost(config: SupernetConfig, length: int, memory_flops: int = 0) -> Cost:
+    """Return what the full network alone would spend: no router is needed for it."""
+    return Cost(
+        router=0,
+        encoder=encoder_flops(config, config.largest, length),
+        scoring=scoring_flops(config, config.largest, memory_flops),
+    )
+
+
+def parameter_counts(config: SupernetConfig, submodel: Submodel) -> dict[str, int]:
+    """Return the parameters a submodel reads: `table` (with item bias) and `body`."""
+    d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
+    layer = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * f + f + d + 2
+    ends = config.max_length * e + d * e + d + 2 * d + e * d + e + 1
+    return {
+        "table": (config.num_items + 1) * (e + 1),
+        "body": submodel.depth * layer + ends,
+    }
+
+
+def weight_bytes(config: SupernetConfig, submodel: Submodel) -> int:
+    """Return the float32 bytes of table, item bias and body that one submodel reads."""
+    return FLOAT_BYTES * sum(parameter_counts(config, submodel).values())
