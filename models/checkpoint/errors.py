@@ -35,6 +35,7 @@ class Reason(StrEnum):
     BAD_GOLDEN = "bad_golden"
     BAD_EVALUATION = "bad_evaluation"
     NO_ROLLBACK = "no_rollback"
+    BUSY = "busy"
     DISK_FULL = "disk_full"
     NOT_WRITABLE = "not_writable"
     IO = "io"

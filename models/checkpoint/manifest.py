@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -58,6 +59,14 @@ Flops = Annotated[int, Field(ge=0, lt=2**63)]
 def is_version(name: str) -> bool:
     """Whether `name` is the name of a version: UTC time and digest, 20261121T041200Z-1a2b3c4d."""
     return _VERSION.fullmatch(name) is not None
+
+
+def name_digest(data: bytes, version: str) -> str:
+    """Return the digest that ends a version's name: of the manifest's bytes without that name.
+
+    It ties the manifest to its directory, as the manifest's own digests tie the other files.
+    """
+    return sha256(data.replace(version.encode(), b"", 1)).hexdigest()[:8]
 
 
 class FileEntry(BaseModel):
@@ -215,24 +224,35 @@ def check_architecture(values: dict[str, Any]) -> SupernetConfig:
     return config
 
 
-def parse_manifest(data: bytes) -> Manifest:
-    """Return the manifest in `data`, the bytes of `manifest.json`.
+def parse_manifest(data: bytes, version: str) -> Manifest:
+    """Return the manifest in `data`, the bytes of `manifest.json` in the directory `version`.
 
-    Raises CheckpointError `bad_json`, `unknown_format` or `bad_manifest`.
+    Raises CheckpointError `digest_mismatch`, `bad_json`, `unknown_format` or `bad_manifest`.
     """
+    if not version.endswith(f"-{name_digest(data, version)}"):
+        raise CheckpointError(
+            Reason.DIGEST_MISMATCH,
+            f"{MANIFEST_FILE} is not the one that was published as {version[:80]}",
+        )
     values = parse_json(data, MANIFEST_FILE)
     if not isinstance(values, dict):
         raise CheckpointError(Reason.BAD_MANIFEST, f"{MANIFEST_FILE} must hold one object")
-    version = values.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    release = values.get("format_version")
+    if type(release) is not int or release != FORMAT_VERSION:
         raise CheckpointError(
             Reason.UNKNOWN_FORMAT,
-            f"format_version is {str(version)[:40]!r}; this release reads {FORMAT_VERSION}",
+            f"format_version is {str(release)[:40]!r}; this release reads {FORMAT_VERSION}",
         )
     try:
-        return Manifest.model_validate_json(data)
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise refused_manifest(error) from None
+    if manifest.version != version:
+        raise CheckpointError(
+            Reason.BAD_MANIFEST,
+            f"{MANIFEST_FILE} says version {manifest.version}, its directory {version[:80]}",
+        )
+    return manifest
 
 
 def render_manifest(manifest: Manifest) -> bytes:

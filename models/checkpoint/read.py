@@ -1,8 +1,9 @@
 """Read a checkpoint directory, trusting nothing in it.
 
-The order of the checks: path and file names, size and digest, schema, tensor names, dtypes and
-shapes, finiteness. A digest guards against damage, not against forgery: whoever may write the
-model root may write a consistent manifest, so every later check assumes a forger.
+The order of the checks: path and file names; for each file size, digest and content; tensor
+names, dtypes and shapes before any tensor exists; finiteness. A digest guards against damage,
+not against forgery: whoever may write the model root may write a consistent manifest, so every
+later check assumes a forger.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from models.checkpoint.manifest import (
     parse_manifest,
 )
 from models.checkpoint.rows import parse_evaluation, parse_golden, parse_items, parse_popular
-from models.checkpoint.shapes import Shapes, expected_shapes
+from models.checkpoint.shapes import expected_shapes
 from models.checkpoint.tensors import parse_tensors
 
 
-def read_checkpoint(path: Path, *, shapes: Shapes = expected_shapes) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Return the verified checkpoint in the directory `path`, named after its version.
 
     Raises CheckpointError, whose `reason` is one of `Reason`, for anything that is wrong with it,
@@ -41,22 +42,22 @@ def read_checkpoint(path: Path, *, shapes: Shapes = expected_shapes) -> Checkpoi
             Reason.UNSAFE_PATH,
             f"{path.name[:80]!r} is no version; names look like 20261121T041200Z-1a2b3c4d",
         )
-    return read_directory(path, version=path.name, shapes=shapes)
+    return read_directory(path, version=path.name)
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest of the version in `path`; its files are not looked at."""
-    manifest = parse_manifest(read_file(path / MANIFEST_FILE, limit=MANIFEST_LIMIT))
-    _check_name(manifest, path.name)
-    return manifest
+    """Return the manifest of the version in `path`; its other files are not looked at.
+
+    Raises CheckpointError.
+    """
+    return parse_manifest(read_file(path / MANIFEST_FILE, limit=MANIFEST_LIMIT), path.name)
 
 
-def read_directory(path: Path, *, version: str, shapes: Shapes) -> Checkpoint:
+def read_directory(path: Path, *, version: str) -> Checkpoint:
     """Return the verified checkpoint in `path`, whatever its name, that says it is `version`."""
     check_directory(path, {MANIFEST_FILE, *FILE_LIMITS})
     manifest_bytes = read_file(path / MANIFEST_FILE, limit=MANIFEST_LIMIT)
-    manifest = parse_manifest(manifest_bytes)
-    _check_name(manifest, version)
+    manifest = parse_manifest(manifest_bytes, version)
     catalog = parse_items(
         _verified(path, manifest, ITEMS_FILE), num_items=manifest.config.num_items
     )
@@ -65,7 +66,7 @@ def read_directory(path: Path, *, version: str, shapes: Shapes) -> Checkpoint:
     golden = parse_golden(_verified(path, manifest, GOLDEN_FILE), catalog, served)
     evaluation = parse_evaluation(_verified(path, manifest, EVALUATION_FILE))
     tensors = parse_tensors(
-        _verified(path, manifest, TENSORS_FILE), shapes(manifest), manifest.config
+        _verified(path, manifest, TENSORS_FILE), expected_shapes(manifest), manifest.config
     )
     return Checkpoint(
         path=path,
@@ -77,14 +78,6 @@ def read_directory(path: Path, *, version: str, shapes: Shapes) -> Checkpoint:
         golden=golden,
         evaluation=evaluation,
     )
-
-
-def _check_name(manifest: Manifest, version: str) -> None:
-    if manifest.version != version:
-        raise CheckpointError(
-            Reason.BAD_MANIFEST,
-            f"{MANIFEST_FILE} says version {manifest.version}, the directory is {version[:80]}",
-        )
 
 
 def _verified(path: Path, manifest: Manifest, name: str) -> bytes:

@@ -187,7 +187,8 @@ def _rows(data: bytes, file: str) -> Iterator[tuple[int, Any]]:
 
 def _are_attributes(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(attribute, str | int | float)
+        isinstance(attribute, str | float)
+        or (isinstance(attribute, int) and abs(attribute) < 2**63)
         or (isinstance(attribute, list) and all(isinstance(part, str) for part in attribute))
         for attribute in value.values()
     )

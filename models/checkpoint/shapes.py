@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+from typing import Final
 
 import torch
 
+from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.tensors import TensorSpec
+from models.router import ROUTER_FEATURES, Router
+from models.supernet import Supernet
 
-SUPERNET_PREFIX = "supernet."
-ROUTER_PREFIX = "router."
-
-Shapes = Callable[[Manifest], dict[str, TensorSpec]]
+SUPERNET_PREFIX: Final = "supernet."
+ROUTER_PREFIX: Final = "router."
 
 
 def expected_shapes(manifest: Manifest) -> dict[str, TensorSpec]:
     """Return name -> shape and dtype of the supernet's and the router's state, prefixed.
 
     The modules are built on the meta device: nothing is allocated, whatever the manifest says.
+    Raises CheckpointError `bad_manifest` when the router reads other features than this release.
     """
-    # Loaded by name until both modules stand.
-    supernet_class = importlib.import_module("models.supernet").Supernet
-    router_class = importlib.import_module("models.router").Router
+    if manifest.router.features != ROUTER_FEATURES:
+        raise CheckpointError(
+            Reason.BAD_MANIFEST,
+            f"the router reads {manifest.router.features} features; this release computes "
+            f"{ROUTER_FEATURES}, so train it again",
+        )
     with torch.device("meta"):
-        supernet = supernet_class(manifest.config)
-        router = router_class(
+        supernet = Supernet(manifest.config)
+        router = Router(
             features=manifest.router.features,
             hidden=manifest.router.hidden,
             num_submodels=len(manifest.router.submodels),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ CURRENT: Final = "CURRENT"
 HISTORY: Final = "HISTORY"
 _LOCK: Final = ".lock"
 _REMEMBERED: Final = 100
+LOCK_WAIT_SECONDS: Final = 10
 
 
 def list_versions(root: Path) -> list[str]:
@@ -132,16 +134,21 @@ def prune(root: Path, keep: int) -> list[str]:
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}; at least 1 version must stay")
+    graves: list[Path] = []
     with _moving(root, "removing old versions"):
         versions = list_versions(root)
         kept = {*versions[-keep:], current(root), rollback_target(root)}
         removed = [name for name in versions if name not in kept]
         for name in removed:
-            grave = root / f".tmp-pruned-{name}-{os.urandom(4).hex()}"
-            (root / name).rename(grave)
-            shutil.rmtree(grave)
+            graves.append(root / f".tmp-pruned-{name}-{os.urandom(4).hex()}")
+            (root / name).rename(graves[-1])
         sync_directory(root)
-        return removed
+    try:
+        for grave in graves:
+            shutil.rmtree(grave)
+    except OSError as error:
+        raise CheckpointError.from_os(error, "removing old versions") from None
+    return removed
 
 
 def _check_exists(root: Path, version: str) -> None:
@@ -182,9 +189,25 @@ def _moving(root: Path, what: str) -> Iterator[None]:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(root / _LOCK, flags, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor, what)
             yield
         finally:
             os.close(descriptor)
     except OSError as error:
         raise CheckpointError.from_os(error, what) from None
+
+
+def _lock(descriptor: int, what: str) -> None:
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise CheckpointError(
+                    Reason.BUSY,
+                    f"{what} waited {LOCK_WAIT_SECONDS} s for another process that holds the "
+                    "lock of the model root; end that process and try again",
+                ) from None
+            time.sleep(0.02)

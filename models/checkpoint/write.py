@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,18 +27,19 @@ from models.checkpoint.manifest import (
     TENSORS_FILE,
     FileEntry,
     Manifest,
+    name_digest,
     refused_manifest,
     render_manifest,
 )
 from models.checkpoint.read import read_directory
 from models.checkpoint.rows import render_evaluation, render_golden, render_items, render_popular
-from models.checkpoint.shapes import Shapes, expected_shapes
 from models.checkpoint.store import list_versions, set_current
 from models.checkpoint.tensors import render_tensors
 
 STALE_SECONDS: Final = 6 * 3600
 _TEMPORARY: Final = ".tmp-"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
+_NO_DIGEST: Final = "0" * 8
 
 
 def write_checkpoint(
@@ -46,7 +47,6 @@ def write_checkpoint(
     contents: CheckpointContents,
     *,
     make_current: bool = True,
-    shapes: Shapes = expected_shapes,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> str:
     """Publish `contents` under `root`, made if need be, and return the new version's name.
@@ -60,7 +60,7 @@ def write_checkpoint(
         _sweep(root)
         temporary = root / f"{_TEMPORARY}{os.getpid()}-{os.urandom(6).hex()}"
         try:
-            version = _publish(root, temporary, contents, shapes, now)
+            version = _publish(root, temporary, contents, now)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
@@ -78,7 +78,6 @@ def _publish(
     root: Path,
     temporary: Path,
     contents: CheckpointContents,
-    shapes: Shapes,
     now: Callable[[], datetime],
 ) -> str:
     temporary.mkdir()
@@ -94,16 +93,25 @@ def _publish(
         entries[name] = FileEntry(sha256=sha256_hex(data), size=len(data))
         del data
     created = now().astimezone(UTC)
-    version = _new_name(root, created, entries)
-    write_file(
-        temporary / MANIFEST_FILE, render_manifest(_manifest(contents, version, created, entries))
-    )
-    sync_directory(temporary)
-    # Nothing is published that the service would refuse.
-    read_directory(temporary, version=version, shapes=shapes)
-    temporary.rename(root / version)
-    sync_directory(root)
-    return version
+    while True:
+        stamp = _stamp(root, created)
+        draft = f"{stamp}-{_NO_DIGEST}"
+        data = render_manifest(_manifest(contents, draft, created, entries))
+        version = f"{stamp}-{name_digest(data, draft)}"
+        write_file(temporary / MANIFEST_FILE, data.replace(draft.encode(), version.encode(), 1))
+        sync_directory(temporary)
+        # Nothing is published that the service would refuse.
+        read_directory(temporary, version=version)
+        try:
+            temporary.rename(root / version)
+        except OSError as error:
+            if error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+                raise
+            # Another writer took the name meanwhile; the next one is later.
+            (temporary / MANIFEST_FILE).unlink()
+            continue
+        sync_directory(root)
+        return version
 
 
 _RENDERERS: Final[dict[str, Callable[[CheckpointContents], bytes]]] = {
@@ -115,17 +123,14 @@ _RENDERERS: Final[dict[str, Callable[[CheckpointContents], bytes]]] = {
 }
 
 
-def _new_name(root: Path, created: datetime, entries: dict[str, FileEntry]) -> str:
+def _stamp(root: Path, created: datetime) -> str:
     # After the newest version even when the clock was set back, so that order never lies.
     stamp = created.replace(microsecond=0)
     versions = list_versions(root)
     if versions:
         newest = datetime.strptime(versions[-1].split("-")[0], _STAMP).replace(tzinfo=UTC)
         stamp = max(stamp, newest + timedelta(seconds=1))
-    digest = sha256(os.urandom(16))
-    for name in sorted(entries):
-        digest.update(entries[name].sha256.encode())
-    return f"{stamp.strftime(_STAMP)}-{digest.hexdigest()[:8]}"
+    return stamp.strftime(_STAMP)
 
 
 def _manifest(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def test_what_was_written_is_read(tmp_path: Path, tiny: Tiny) -> None:
     contents = tiny.contents()
     version = tiny.publish(tmp_path)
-    checkpoint = read_checkpoint(tmp_path / version, shapes=tiny.shapes)
+    checkpoint = read_checkpoint(tmp_path / version)
     assert checkpoint.version == version == current(tmp_path)
     assert checkpoint.config == contents.config
     assert checkpoint.manifest.submodels == contents.submodels
@@ -46,14 +46,15 @@ def test_what_was_written_is_read(tmp_path: Path, tiny: Tiny) -> None:
 
 def test_a_catalog_without_attributes_stays_without(tmp_path: Path, tiny: Tiny) -> None:
     contents = replace(tiny.contents(), catalog=Catalog(tiny.contents().catalog.external_ids))
-    version = write_checkpoint(tmp_path, contents, shapes=tiny.shapes)
-    checkpoint = read_checkpoint(tmp_path / version, shapes=tiny.shapes)
+    version = write_checkpoint(tmp_path, contents)
+    checkpoint = read_checkpoint(tmp_path / version)
     assert checkpoint.catalog.attributes is None
 
 
 def test_the_manifest_reads_back_equal(tmp_path: Path, tiny: Tiny) -> None:
-    data = (tmp_path / tiny.publish(tmp_path) / "manifest.json").read_bytes()
-    manifest = parse_manifest(data)
+    version = tiny.publish(tmp_path)
+    data = (tmp_path / version / "manifest.json").read_bytes()
+    manifest = parse_manifest(data, version)
     assert render_manifest(manifest) == data
     assert manifest.submodel("d2-w8-e4").flops == 510
 
@@ -63,8 +64,7 @@ def test_versions_sort_by_publication_even_when_the_clock_goes_back(
 ) -> None:
     clock = iter([datetime(2026, 11, 21, hour, tzinfo=UTC) for hour in (12, 12, 3, 12)])
     versions = [
-        write_checkpoint(tmp_path, tiny.contents(), shapes=tiny.shapes, now=lambda: next(clock))
-        for _ in range(4)
+        write_checkpoint(tmp_path, tiny.contents(), now=lambda: next(clock)) for _ in range(4)
     ]
     assert versions == sorted(set(versions)) == list_versions(tmp_path)
     assert all(is_version(version) for version in versions)
@@ -112,7 +112,7 @@ def test_contents_the_service_would_refuse_are_never_published(
 ) -> None:
     version = tiny.publish(tmp_path)
     with pytest.raises(CheckpointError) as caught:
-        write_checkpoint(tmp_path, replace(tiny.contents(), **change), shapes=tiny.shapes)
+        write_checkpoint(tmp_path, replace(tiny.contents(), **change))
     assert caught.value.reason is reason
     assert current(tmp_path) == version
     assert list_versions(tmp_path) == [version]
