@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +34,7 @@ from models.checkpoint.manifest import (
 )
 from models.checkpoint.read import read_directory
 from models.checkpoint.rows import render_evaluation, render_golden, render_items, render_popular
-from models.checkpoint.store import list_versions, set_current
+from models.checkpoint.store import current, list_versions, set_current
 from models.checkpoint.tensors import render_tensors
 
 STALE_SECONDS: Final = 6 * 3600
@@ -53,7 +54,8 @@ def write_checkpoint(
 
     When this returns, the version is on disk, passes every check of `read_checkpoint` and, if
     `make_current`, is what CURRENT names. Its name sorts after all others. Raises
-    CheckpointError; then nothing was published and CURRENT is as it was.
+    CheckpointError; then nothing was published and CURRENT is as it was (only when the very last
+    flush of the disk fails may it have moved already, to a version that is whole).
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def write_checkpoint(
         try:
             set_current(root, version)
         except CheckpointError:
-            shutil.rmtree(root / version, ignore_errors=True)
+            _withdraw(root, version)
             raise
     return version
 
@@ -110,8 +112,20 @@ def _publish(
             # Another writer took the name meanwhile; the next one is later.
             (temporary / MANIFEST_FILE).unlink()
             continue
-        sync_directory(root)
+        try:
+            sync_directory(root)
+        except OSError:
+            _withdraw(root, version)
+            raise
         return version
+
+
+def _withdraw(root: Path, version: str) -> None:
+    # CURRENT may have moved before its last flush failed: what it names must stay.
+    with suppress(CheckpointError):
+        if current(root) == version:
+            return
+    shutil.rmtree(root / version, ignore_errors=True)
 
 
 _RENDERERS: Final[dict[str, Callable[[CheckpointContents], bytes]]] = {
