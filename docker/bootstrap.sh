@@ -1,0 +1,15 @@
+#!/bin/sh
+# Gives a fresh stack something to serve: without a published checkpoint, a small one is trained
+# on SYNTHETIC interactions. It does nothing once CURRENT exists, so real models are never touched.
+set -eu
+models=/models
+if [ -f "$models/CURRENT" ]; then
+    echo "bootstrap: $(cat "$models/CURRENT") is published already; nothing to do"
+    exit 0
+fi
+echo "bootstrap: no checkpoint in $models; training a small one on SYNTHETIC data"
+echo "bootstrap: replace it with your own: see 'Train on your own data' in docs/operations.md"
+data=$(mktemp -d)
+canet demo-data --synthetic --out "$data"
+canet train --data "$data/interactions.csv" --out "$models" \
+    --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.5}"
