@@ -1,0 +1,117 @@
+"""Counted FLOPs equal torch's own counter, for every submodel and padded length."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.config import Submodel, SupernetConfig
+from models.cost import (
+    buckets,
+    encoder_flops,
+    padded_length,
+    parameter_counts,
+    router_flops,
+    scoring_flops,
+    weight_bytes,
+)
+from models.memory import TransitionMemory
+from models.network import encode_last, score_all
+from models.router import NEWEST, features, item_statistics
+from models.submodel import extract
+from tests.models.builders import random_memory, random_router, random_supernet, small_config
+
+CONFIG = small_config()
+
+
+def counted(mode: FlopCounterMode) -> int:
+    return int(mode.get_total_flops())
+
+
+@pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
+def test_encoder_and_scoring_equal_torchs_counter(submodel: Submodel) -> None:
+    weights = extract(random_supernet(CONFIG), submodel)
+    for length in buckets(CONFIG.max_length):
+        for batch in (1, 3):
+            ids_BL = torch.ones(batch, length, dtype=torch.int64)
+            lengths_B = torch.full((batch,), length)
+            # The counter does not know the CPU's fused attention kernel; the plain one it does.
+            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as encoder:
+                query_BE = encode_last(weights, ids_BL, lengths_B)
+            with FlopCounterMode(display=False) as scoring:
+                score_all(weights, query_BE)
+            assert counted(encoder) == batch * encoder_flops(CONFIG, submodel, length)
+            assert counted(scoring) == batch * scoring_flops(CONFIG, submodel)
+
+
+def test_router_equals_torchs_counter() -> None:
+    supernet, router = random_supernet(CONFIG), random_router(5, hidden=16)
+    statistics_VG = item_statistics(supernet.table, random_memory(CONFIG))
+    recent_BW, lengths_B = torch.ones(1, NEWEST, dtype=torch.int64), torch.tensor([12])
+    with FlopCounterMode(display=False) as mode:
+        router(features(statistics_VG, recent_BW, lengths_B, CONFIG.max_length))
+    assert counted(mode) == router_flops(16, 5)
+
+
+def test_a_worked_example_by_hand() -> None:
+    """One layer of width 4, embedding 2, 3 items, 2 positions, feed-forward 4 wide."""
+    config = SupernetConfig(
+        num_items=3,
+        max_length=2,
+        depths=(1,),
+        widths=(4,),
+        emb_widths=(2,),
+        num_heads=2,
+        ffn_multiplier=1,
+        memory=None,
+    )
+    key_value = 2 * (2 * 2 * 4 * 4)  # two positions, keys and values
+    newest = 2 * (4 * 4 + 4 * 4 + 2 * 4 * 4)  # query, output, feed-forward of one position
+    attention = 2 * (2 * 2 * 4)  # scores and mixing of one query over two keys
+    ends = 2 * (2 * 2 * 4) + 2 * (2 * 4)  # input map of two positions, output map of one
+    assert encoder_flops(config, config.largest, 2) == key_value + newest + attention + ends
+    assert scoring_flops(config, config.largest) == 2 * 2 * 4
+
+
+def test_memory_is_charged_by_its_longest_row() -> None:
+    memory = random_memory(CONFIG)
+    assert isinstance(memory, TransitionMemory)
+    longest = int((memory.offsets[1:] - memory.offsets[:-1]).max())
+    assert memory.flops() == 2 * 3 * longest
+    recent_BW = torch.randint(1, CONFIG.num_items + 1, (50, 3))
+    rows, _, _ = memory.entries(recent_BW)
+    assert int(torch.bincount(rows).max()) * 2 <= memory.flops()
+
+
+def test_cost_grows_along_every_axis() -> None:
+    for length in buckets(CONFIG.max_length):
+        for small in CONFIG.submodels:
+            for large in CONFIG.submodels:
+                if (
+                    small != large
+                    and small.depth <= large.depth
+                    and small.width <= large.width
+                    and small.emb_width <= large.emb_width
+                ):
+                    assert encoder_flops(CONFIG, small, length) < encoder_flops(
+                        CONFIG, large, length
+                    )
+
+
+@pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
+def test_bytes_equal_the_tensors(submodel: Submodel) -> None:
+    weights = extract(random_supernet(CONFIG), submodel)
+    tables = weights.table_VE.numel() + weights.item_bias_V.numel()
+    assert parameter_counts(CONFIG, submodel)["table"] == tables
+    assert weight_bytes(CONFIG, submodel) == 4 * tables + weights.body_bytes()
+
+
+def test_padded_lengths() -> None:
+    assert buckets(20) == (8, 16, 20)
+    assert buckets(16) == (8, 16)
+    assert [padded_length(n, 20) for n in (1, 8, 9, 16, 17, 20)] == [8, 8, 16, 16, 20, 20]
+    assert padded_length(3, 5) == 5
+    with pytest.raises(ValueError, match=r"21 is outside 1\.\.20"):
+        padded_length(21, 20)

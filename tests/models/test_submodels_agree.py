@@ -1,0 +1,123 @@
+"""The network served is the network evaluated: sliced, extracted and ranked scores are equal."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.config import Submodel
+from models.memory import newest
+from models.network import encode_all, encode_last, score_all
+from models.ranker import Ranker, stack
+from models.submodel import extract
+from tests.models.builders import (
+    random_histories,
+    random_memory,
+    random_router,
+    random_supernet,
+    small_config,
+)
+
+CONFIG = small_config()
+TOLERANCE = 1e-5
+
+
+def close(left: Tensor, right: Tensor) -> None:
+    """Equal to 1e-5 of the scores' own scale, float32."""
+    finite = torch.isfinite(right)
+    assert torch.equal(torch.isfinite(left), finite)
+    scale = max(1.0, float(right[finite].abs().max()))
+    assert float((left[finite] - right[finite]).abs().max()) <= TOLERANCE * scale
+
+
+def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
+    """The definition, one history at a time, unpadded, straight from the full parameters."""
+    supernet = random_supernet(CONFIG, seed)
+    e, d, k = submodel.emb_width, submodel.width, submodel.width // CONFIG.num_heads
+    norm = torch.nn.functional.layer_norm
+    ids = torch.tensor(history)
+    z = supernet.table[ids, :e] + supernet.positions[: len(ids), :e]
+    z = z @ supernet.input_weight[:d, :e].T + supernet.input_bias[:d]
+    for block in list(supernet.blocks)[: submodel.depth]:
+        y = norm(z, (d,), block.norm_attention_weight[:d], block.norm_attention_bias[:d])
+        mixed = torch.zeros(len(ids), d)
+        for head in range(CONFIG.num_heads):
+            q, key, v = (
+                y @ block.qkv_weight[part, head, :k, :d].T + block.qkv_bias[part, head, :k]
+                for part in range(3)
+            )
+            attention = q @ key.T / k**0.5
+            future = torch.ones_like(attention).triu(1).bool()
+            attention = attention.masked_fill(future, -torch.inf).softmax(1)
+            mixed += (attention @ v) @ block.out_weight[:d, head, :k].T
+        z = z + block.attention_gain * (mixed + block.out_bias[:d])
+        y = norm(z, (d,), block.norm_ffn_weight[:d], block.norm_ffn_bias[:d])
+        f = CONFIG.ffn_multiplier * d
+        y = torch.nn.functional.gelu(y @ block.ffn_in_weight[:f, :d].T + block.ffn_in_bias[:f])
+        z = z + block.ffn_gain * (y @ block.ffn_out_weight[:d, :f].T + block.ffn_out_bias[:d])
+    query = norm(z[-1], (d,), supernet.norm_weight[:d], supernet.norm_bias[:d])
+    query = query @ supernet.output_weight[:e, :d].T + supernet.output_bias[:e]
+    scores = supernet.table[:, :e] @ query + supernet.item_bias
+    scores[0] = -torch.inf
+    memory = random_memory(CONFIG, seed)
+    assert memory is not None
+    evidence = torch.zeros(CONFIG.num_items + 1)
+    for age, item in enumerate(reversed(history[-memory.config.window :]), start=1):
+        for place in range(int(memory.offsets[item]), int(memory.offsets[item + 1])):
+            evidence[memory.items[place]] += memory.weights[place] / age
+    gain = supernet.memory_gain[
+        CONFIG.depths.index(submodel.depth), CONFIG.widths.index(d), CONFIG.emb_widths.index(e)
+    ]
+    return scores + gain * torch.log1p(evidence)
+
+
+@pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sliced_equals_extracted_equals_served(submodel: Submodel, seed: int) -> None:
+    """Every submodel, random norms and scalars, batches of mixed lengths and any padding."""
+    supernet, memory = random_supernet(CONFIG, seed), random_memory(CONFIG, seed)
+    histories = random_histories(CONFIG, 7, seed)
+    ids_BL, lengths_B = stack(histories, CONFIG.max_length)
+    rows = torch.arange(len(histories))
+    sliced, extracted = supernet.slice(submodel), extract(supernet, submodel)
+    everywhere = encode_all(sliced, ids_BL)[rows, lengths_B - 1]
+    close(encode_last(sliced, ids_BL, lengths_B), everywhere)
+    close(encode_last(extracted, ids_BL, lengths_B), everywhere)
+    scores_BV = score_all(sliced, everywhere)
+    assert memory is not None
+    gains_B = sliced.memory_gain.expand(len(histories))
+    memory.add_to(scores_BV, newest(ids_BL, lengths_B, memory.config.window), gains_B)
+    served = [submodel] if submodel == CONFIG.largest else [submodel, CONFIG.largest]
+    ranker = Ranker(supernet, memory, random_router(len(served)), served)
+    for index, history in enumerate(histories):
+        alone_BL, length_B = stack([history], ranker.bucket(len(history)))
+        alone = ranker.score(0, ranker.encode(0, alone_BL, length_B), alone_BL, length_B)[0]
+        close(alone, scores_BV[index])
+        close(alone, naive_scores(submodel, seed, history))
+
+
+def test_extracted_weights_are_contiguous_and_share_the_table() -> None:
+    supernet = random_supernet(CONFIG)
+    tables: dict[int, Tensor] = {}
+    networks = [extract(supernet, submodel, tables=tables) for submodel in CONFIG.submodels]
+    for network in networks:
+        assert network.table_VE.is_contiguous()
+        assert network.table_VE is tables[network.submodel.emb_width]
+        for block in network.blocks:
+            assert block.qkv_weight_3DD.is_contiguous()
+            assert block.ffn_out_weight_DF.is_contiguous()
+    assert set(tables) == set(CONFIG.emb_widths)
+    assert tables[CONFIG.emb_width].data_ptr() == supernet.table.data_ptr()
+
+
+def test_changing_the_copy_does_not_change_the_supernet() -> None:
+    supernet = random_supernet(CONFIG)
+    before = supernet.blocks[0].ffn_in_weight.clone()
+    extract(supernet, CONFIG.largest).blocks[0].ffn_in_weight_FD.zero_()
+    assert torch.equal(supernet.blocks[0].ffn_in_weight, before)
+
+
+def test_a_submodel_off_the_grid_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="d9-w8-e8 is not on the grid"):
+        random_supernet(CONFIG).slice(Submodel(depth=9, width=8, emb_width=8))
