@@ -100,6 +100,27 @@ class SandwichStep:
             torch._foreach_lerp_(targets, list(self.supernet.parameters()), 1 - decay)
         return losses
 
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that continuing needs, flat, as copies: see `load_state`."""
+        state = {"steps": torch.tensor(self.steps)}
+        for name, parameter in self.supernet.named_parameters():
+            state[f"parameter.{name}"] = parameter.detach().clone()
+            state[f"average.{name}"] = self.average[name].clone()
+            for key, value in self.optimizer.state[parameter].items():
+                state[f"{key}.{name}"] = value.clone()
+        return state
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue where `state` was taken: the next steps are the ones that would have come."""
+        self.steps = int(state["steps"])
+        with torch.no_grad():
+            for name, parameter in self.supernet.named_parameters():
+                parameter.copy_(state[f"parameter.{name}"])
+                self.average[name].copy_(state[f"average.{name}"])
+                self.optimizer.state[parameter] = {
+                    key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+
     def _draw(self, generator: np.random.Generator) -> list[Submodel]:
         grid = self.supernet.config.submodels
         drawn = [grid[-1]]

@@ -1,0 +1,282 @@
+"""The schedule of one run: epochs, validation, early stopping, resume, the best weights kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.config import SupernetConfig
+from models.memory import TransitionMemory
+from models.supernet import Supernet
+from training.data.sequences import gather
+from training.data.split import EvalCases, Split
+from training.evaluate.quality import ndcg_by_submodel
+from training.fit.config import TrainConfig
+from training.fit.memory_folds import build_memory, fold_memories
+from training.fit.resume import ResumeDirectory, run_key
+from training.fit.sandwich import SandwichStep
+from training.fit.windows import Batch, Windows, batches, cut_windows
+from training.progress import Progress
+
+_VALIDATION_CASES = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """What one epoch showed. NDCG@10 of validation with the averaged weights."""
+
+    epoch: int
+    loss_largest: float
+    loss_smallest: float
+    ndcg_largest: float
+    ndcg_smallest: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A trained supernet with the best validated weights, its memory, and how it went."""
+
+    supernet: Supernet
+    memory: TransitionMemory | None
+    epochs: tuple[EpochResult, ...]
+    best_epoch: int
+    stopped: str
+    """converged, epochs or time"""
+
+
+def fit(
+    split: Split,
+    architecture: SupernetConfig,
+    config: TrainConfig,
+    *,
+    exclude_seen: bool,
+    progress: Progress,
+    resume_root: Path | None = None,
+    data_digest: str = "",
+) -> Fitted:
+    """Train until validation stops improving, the epochs are done or the time is up.
+
+    Deterministic for one seed, thread count and machine class, also across a kill and resume
+    (the time limit excepted). The test part is not touched. ValueError when there is nothing to
+    train on or nothing to validate with.
+    """
+    return _Run(split, architecture, config, exclude_seen, progress, resume_root, data_digest).go()
+
+
+class _Run:
+    def __init__(
+        self,
+        split: Split,
+        architecture: SupernetConfig,
+        config: TrainConfig,
+        exclude_seen: bool,
+        progress: Progress,
+        resume_root: Path | None,
+        data_digest: str,
+    ) -> None:
+        self.config = config
+        self.progress = progress
+        self.exclude_seen = exclude_seen
+        self.rng = np.random.default_rng(config.seed)
+        self.supernet = Supernet(architecture)
+        self.supernet.initialise(torch.Generator().manual_seed(config.seed))
+        self.validation = sample_cases(split.validation, _VALIDATION_CASES, config.seed)
+        if not len(self.validation):
+            raise ValueError(
+                "no user has the 3 interactions that validation needs; bring more data"
+            )
+        num_items, num_users = architecture.num_items, len(split.training)
+        folds_U = np.random.default_rng(config.seed).permutation(num_users) % config.memory_folds
+        self.memory: TransitionMemory | None = None
+        memories = None
+        if architecture.memory is not None:
+            self.memory = build_memory(
+                split.training, num_items=num_items, config=architecture.memory
+            )
+            memories = fold_memories(
+                split.training,
+                folds_U,
+                config.memory_folds,
+                num_items=num_items,
+                config=architecture.memory,
+            )
+        popularity = np.bincount(split.training.items, minlength=num_items + 1)
+        self.step = SandwichStep(
+            self.supernet, config, memories, torch.from_numpy(popularity.astype(np.float32))
+        )
+        windows = cut_windows(split.training.offsets, split.training.items, architecture.max_length)
+        if not windows.positions:
+            raise ValueError(
+                "no user has two training interactions; there is nothing to learn from"
+            )
+        self.windows = [_of_users(windows, folds_U == fold) for fold in range(config.memory_folds)]
+        self.epochs: list[EpochResult] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_epoch = -1
+        self.elapsed = 0.0
+        self.resume = (
+            ResumeDirectory(
+                resume_root,
+                run_key(
+                    data_digest,
+                    split.description,
+                    architecture.to_json(),
+                    replace(config, max_seconds=None).to_json(),
+                ),
+            )
+            if resume_root is not None
+            else None
+        )
+
+    def go(self) -> Fitted:
+        self._continue()
+        stopped = "epochs"
+        while len(self.epochs) < self.config.epochs:
+            if self._converged():
+                stopped = "converged"
+                break
+            if not self._epoch():
+                stopped = "time"
+                break
+        with torch.no_grad():
+            for name, parameter in self.supernet.named_parameters():
+                parameter.copy_(self.best[name])
+        if self.resume is not None:
+            self.resume.clear()
+        return Fitted(
+            supernet=self.supernet,
+            memory=self.memory,
+            epochs=tuple(self.epochs),
+            best_epoch=self.best_epoch,
+            stopped=stopped,
+        )
+
+    def _converged(self) -> bool:
+        return len(self.epochs) - 1 - self.best_epoch >= self.config.patience
+
+    def _epoch(self) -> bool:
+        """Run one epoch and validate; False when the time ran out."""
+        began = time.monotonic()
+        plan: list[tuple[int, Batch]] = [
+            (fold, batch)
+            for fold, windows in enumerate(self.windows)
+            for batch in batches(windows, self.config.tokens_per_batch, self.rng)
+        ]
+        losses = []
+        in_time = True
+        number = len(self.epochs) + 1
+        with self.progress.track(f"epoch {number}", len(plan)) as advance:
+            for place in self.rng.permutation(len(plan)):
+                fold, batch = plan[place]
+                losses.append(self.step(batch, fold, self.rng)[:2])
+                advance(1)
+                if self._out_of_time(began):
+                    in_time = False
+                    break
+        self._validate(began, np.mean(losses, axis=0).tolist())
+        self.elapsed += time.monotonic() - began
+        self._save()
+        return in_time
+
+    def _out_of_time(self, began: float) -> bool:
+        limit = self.config.max_seconds
+        return limit is not None and self.elapsed + time.monotonic() - began >= limit
+
+    def _validate(self, began: float, losses: list[float]) -> None:
+        current = {n: p.detach().clone() for n, p in self.supernet.named_parameters()}
+        with torch.no_grad():
+            for name, parameter in self.supernet.named_parameters():
+                parameter.copy_(self.step.average[name])
+        config = self.supernet.config
+        smallest, largest = ndcg_by_submodel(
+            self.supernet,
+            self.memory,
+            (config.smallest, config.largest),
+            self.validation,
+            exclude_seen=self.exclude_seen,
+        )
+        result = EpochResult(
+            epoch=len(self.epochs),
+            loss_largest=losses[0],
+            loss_smallest=losses[-1],
+            ndcg_largest=largest,
+            ndcg_smallest=smallest,
+            seconds=time.monotonic() - began,
+        )
+        self.epochs.append(result)
+        better = self.best_epoch < 0 or largest > self.epochs[self.best_epoch].ndcg_largest
+        if better:
+            self.best_epoch = result.epoch
+            self.best = {n: p.detach().clone() for n, p in self.supernet.named_parameters()}
+        with torch.no_grad():
+            for name, parameter in self.supernet.named_parameters():
+                parameter.copy_(current[name])
+        self.progress.log(
+            f"epoch {result.epoch + 1}: loss {result.loss_largest:.4f}, validation NDCG@10 "
+            f"largest {largest:.4f}, smallest {smallest:.4f}, {result.seconds:.1f} s"
+            + (" (best)" if better else "")
+        )
+
+    def _save(self) -> None:
+        if self.resume is None:
+            return
+        tensors = self.step.state()
+        tensors.update({f"best.{name}": tensor for name, tensor in self.best.items()})
+        facts = {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "best_epoch": self.best_epoch,
+            "elapsed": self.elapsed,
+            "rng": self.rng.bit_generator.state,
+        }
+        self.resume.save(tensors, facts)
+
+    def _continue(self) -> None:
+        saved = self.resume.load() if self.resume is not None else None
+        if saved is None:
+            return
+        tensors, facts = saved
+        self.step.load_state(tensors)
+        self.best = {
+            name.removeprefix("best."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("best.")
+        }
+        self.epochs = [EpochResult(**epoch) for epoch in facts["epochs"]]
+        self.best_epoch = facts["best_epoch"]
+        self.elapsed = facts["elapsed"]
+        self.rng.bit_generator.state = facts["rng"]
+        self.progress.log(f"resuming after epoch {len(self.epochs)} of an unfinished run")
+
+
+def sample_cases(cases: EvalCases, most: int, seed: int) -> EvalCases:
+    """Return the cases, or `most` of them drawn with `seed` and kept in order."""
+    if len(cases) <= most:
+        return cases
+    chosen = np.sort(np.random.default_rng(seed).choice(len(cases), most, replace=False))
+    return cases_at(cases, chosen)
+
+
+def cases_at(cases: EvalCases, chosen: np.ndarray[tuple[int], np.dtype[np.int64]]) -> EvalCases:
+    """Return the chosen cases, in the order of `chosen`."""
+    offsets = cases.histories.offsets
+    return EvalCases(
+        histories=gather(cases.histories.items, offsets[chosen], offsets[chosen + 1]),
+        targets=cases.targets[chosen],
+        users=cases.users[chosen],
+    )
+
+
+def _of_users(windows: Windows, users: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Windows:
+    chosen = users[windows.users]
+    return replace(
+        windows,
+        starts=windows.starts[chosen],
+        stops=windows.stops[chosen],
+        users=windows.users[chosen],
+    )

@@ -1,0 +1,108 @@
+"""Fit the router on what the frozen submodels really did with users the weights never saw.
+
+A supervised problem, no Gumbel noise needed: predict from a history's features how much better
+or worse than usual each submodel will rank the next item. Small data is the rule, so the
+network is small, regularised, cross-fitted, and shrunk towards the mean by what held-out folds
+confirm: with nothing to learn it becomes the best static choice.
+"""
+
+# U users, C features, S submodels
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.router import Router
+
+HIDDEN = 32
+_FOLDS = 5
+_EPOCHS = 60
+_BATCH = 256
+_RATE = 3e-3
+_WEIGHT_DECAY = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterFit:
+    """The router, and its out-of-fold predictions for the users it was fitted on.
+
+    quality_US float32: every user predicted by a router that did not see that user. `shrinkage`
+    in 0..1 is what is left of the predicted deviations; `explained` is the share of variance
+    between submodels that held-out folds saw explained (negative when none was).
+    """
+
+    router: Router
+    quality_US: Tensor
+    shrinkage: float
+    explained: float
+
+
+def fit_router(features_UC: Tensor, quality_US: Tensor, *, seed: int) -> RouterFit:
+    """Fit on (U, C) float32 features and (U, S) float32 observed qualities, 1 / log2(1 + rank).
+
+    What a user finds hard with every submodel cannot be routed away, so the target is each
+    user's deviation from the mean over submodels; the constant mean quality per submodel is added
+    back. Deterministic for a seed. ValueError with fewer than 2 users.
+    """
+    users, _ = quality_US.shape
+    if users < 2:
+        raise ValueError(f"{users} users are too few to fit a router; bring more data")
+    mean_S = quality_US.mean(0)
+    deviation_US = quality_US - quality_US.mean(1, keepdim=True)
+    usual_S = deviation_US.mean(0)
+    target_US = deviation_US - usual_S
+    spread = target_US.std().clamp(min=1e-8)
+    generator = torch.Generator().manual_seed(seed)
+    folds_U = torch.randperm(users, generator=generator) % min(_FOLDS, users)
+    predicted_US = torch.zeros_like(target_US)
+    for fold in range(int(folds_U.max()) + 1):
+        held_U = folds_U == fold
+        router = _train(features_UC[~held_U], target_US[~held_U] / spread, generator)
+        with torch.inference_mode():
+            predicted_US[held_U] = router(features_UC[held_U]) * spread
+    power = float(predicted_US.square().sum())
+    shrinkage = float((predicted_US * target_US).sum()) / power if power > 0 else 0.0
+    shrinkage = min(1.0, max(0.0, shrinkage))
+    total = float(target_US.square().sum())
+    error = float((predicted_US * shrinkage - target_US).square().sum())
+    router = _train(features_UC, target_US / spread, generator)
+    with torch.no_grad():
+        router.output.weight.mul_(shrinkage * spread)
+        router.output.bias.mul_(shrinkage * spread).add_(mean_S)
+    return RouterFit(
+        router=router.requires_grad_(False).eval(),
+        quality_US=predicted_US * shrinkage + mean_S,
+        shrinkage=shrinkage,
+        explained=1 - error / total if total > 0 else 0.0,
+    )
+
+
+def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -> Router:
+    users, columns = features_UC.shape
+    router = Router(features=columns, hidden=HIDDEN, num_submodels=target_US.shape[1])
+    with torch.no_grad():
+        assert isinstance(router.feature_mean, Tensor)
+        assert isinstance(router.feature_scale, Tensor)
+        router.feature_mean.copy_(features_UC.mean(0))
+        router.feature_scale.copy_(features_UC.std(0).clamp(min=1e-4))
+        torch.nn.init.normal_(router.hidden.weight, std=columns**-0.5, generator=generator)
+        router.hidden.bias.zero_()
+        router.output.weight.zero_()
+        router.output.bias.zero_()
+    optimizer = torch.optim.AdamW(router.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
+    epochs = max(4, min(_EPOCHS, 2_000_000 // max(1, users)))
+    for epoch in range(epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * (1 - epoch / epochs)
+        order = torch.randperm(users, generator=generator)
+        for start in range(0, users, _BATCH):
+            chosen = order[start : start + _BATCH]
+            loss = F.mse_loss(router(features_UC[chosen]), target_US[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return router
