@@ -22,13 +22,13 @@ from models.checkpoint.manifest import (
     MANIFEST_LIMIT,
     POPULAR_FILE,
     TENSORS_FILE,
-    Manifest,
     is_version,
     parse_manifest,
 )
 from models.checkpoint.rows import parse_evaluation, parse_golden, parse_items, parse_popular
 from models.checkpoint.shapes import expected_shapes
 from models.checkpoint.tensors import parse_tensors
+from models.checkpoint.verified import read_verified
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -45,28 +45,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return read_directory(path, version=path.name)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Return the manifest of the version in `path`; its other files are not looked at.
-
-    Raises CheckpointError.
-    """
-    return parse_manifest(read_file(path / MANIFEST_FILE, limit=MANIFEST_LIMIT), path.name)
-
-
 def read_directory(path: Path, *, version: str) -> Checkpoint:
     """Return the verified checkpoint in `path`, whatever its name, that says it is `version`."""
     check_directory(path, {MANIFEST_FILE, *FILE_LIMITS})
     manifest_bytes = read_file(path / MANIFEST_FILE, limit=MANIFEST_LIMIT)
     manifest = parse_manifest(manifest_bytes, version)
     catalog = parse_items(
-        _verified(path, manifest, ITEMS_FILE), num_items=manifest.config.num_items
+        read_verified(path, manifest, ITEMS_FILE), num_items=manifest.config.num_items
     )
-    popular = parse_popular(_verified(path, manifest, POPULAR_FILE), catalog)
+    popular = parse_popular(read_verified(path, manifest, POPULAR_FILE), catalog)
     served = [entry.name for entry in manifest.submodels]
-    golden = parse_golden(_verified(path, manifest, GOLDEN_FILE), catalog, served)
-    evaluation = parse_evaluation(_verified(path, manifest, EVALUATION_FILE))
+    golden = parse_golden(read_verified(path, manifest, GOLDEN_FILE), catalog, served)
+    evaluation = parse_evaluation(read_verified(path, manifest, EVALUATION_FILE))
     tensors = parse_tensors(
-        _verified(path, manifest, TENSORS_FILE), expected_shapes(manifest), manifest.config
+        read_verified(path, manifest, TENSORS_FILE), expected_shapes(manifest), manifest.config
     )
     return Checkpoint(
         path=path,
@@ -78,13 +70,3 @@ def read_directory(path: Path, *, version: str) -> Checkpoint:
         golden=golden,
         evaluation=evaluation,
     )
-
-
-def _verified(path: Path, manifest: Manifest, name: str) -> bytes:
-    entry = manifest.files[name]
-    data = read_file(path / name, limit=FILE_LIMITS[name], size=entry.size)
-    if sha256_hex(data) != entry.sha256:
-        raise CheckpointError(
-            Reason.DIGEST_MISMATCH, f"{name} is not the file its manifest lists: SHA-256 differs"
-        )
-    return data

@@ -99,9 +99,10 @@ def render_golden(golden: Sequence[GoldenQuery]) -> bytes:
     )
 
 
-def parse_golden(data: bytes, catalog: Catalog, served: Sequence[str]) -> list[GoldenQuery]:
+def parse_golden(data: bytes, catalog: Catalog | None, served: Sequence[str]) -> list[GoldenQuery]:
     """Return the golden queries; at least one for each of the `served` submodels.
 
+    Ids are looked up in `catalog` when there is one.
     Raises CheckpointError `bad_golden` or `bad_json`.
     """
     golden: list[GoldenQuery] = []
@@ -145,7 +146,7 @@ def is_external_id(value: object) -> bool:
     return value.isprintable() or not any(unicodedata.category(char) == "Cc" for char in value)
 
 
-def _golden_fault(row: Any, catalog: Catalog, served: Sequence[str]) -> str | None:
+def _golden_fault(row: Any, catalog: Catalog | None, served: Sequence[str]) -> str | None:
     if not isinstance(row, dict) or set(row) != {"history", "submodel", "items", "scores"}:
         return "must hold history, submodel, items and scores"
     history, items, scores = row["history"], row["items"], row["scores"]
@@ -154,7 +155,9 @@ def _golden_fault(row: Any, catalog: Catalog, served: Sequence[str]) -> str | No
     for ids, most in ((history, MAX_GOLDEN_HISTORY), (items, MAX_GOLDEN_ITEMS)):
         if not isinstance(ids, list) or not 1 <= len(ids) <= most:
             return f"history and items must be lists of 1 to {most} item ids"
-        if not all(isinstance(external, str) and external in catalog for external in ids):
+        if not all(is_external_id(external) for external in ids):
+            return "history and items must hold item ids"
+        if catalog is not None and not all(external in catalog for external in ids):
             return "names an item that is not in the catalog"
     if len(set(items)) != len(items):
         return "names an item of the answer twice"

@@ -23,7 +23,7 @@ from typing import Final
 from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.files import read_file, replace_file, sync_directory
 from models.checkpoint.manifest import is_version
-from models.checkpoint.read import read_manifest
+from models.checkpoint.verified import read_manifest
 
 CURRENT: Final = "CURRENT"
 HISTORY: Final = "HISTORY"
@@ -105,19 +105,23 @@ def rollback_target(root: Path) -> str | None:
     return max((name for name in versions if name < now), default=None)
 
 
-def rollback(root: Path) -> str:
+def rollback(root: Path, to: str | None = None) -> str:
     """Move CURRENT back and return the version it names now; calling again goes further back.
 
-    Raises CheckpointError `no_rollback` when there is nothing to go back to, else as
+    It goes to `rollback_target`, or to the existing version `to`, and forgets what was served
+    since. Raises CheckpointError `no_rollback` when there is nothing to go back to, else as
     `set_current`.
     """
+    if to is not None:
+        _check_exists(root, to)
     with _moving(root, "rolling back"):
-        target = rollback_target(root)
+        target = rollback_target(root) if to is None else to
         if target is None:
             raise CheckpointError(
                 Reason.NO_ROLLBACK, "no earlier version is left; publish one before rolling back"
             )
-        replace_file(root / CURRENT, f"{target}\n".encode())
+        if target != _current_or_none(root):
+            replace_file(root / CURRENT, f"{target}\n".encode())
         names = _history(root)
         if target in names:
             last = len(names) - 1 - names[::-1].index(target)
