@@ -1,0 +1,206 @@
+"""Commands over a bounded pool: bounded waits, one retry for reads, a circuit breaker.
+
+Built on redis-py's connections and pool rather than its client, for two properties. Waiting for
+a connection and waiting for an answer have limits of their own. And a connection goes back to
+the pool either with every reply read or disconnected, so no caller can be handed the reply of
+another; a caller who leaves early does not interrupt the exchange at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+
+from service.store.breaker import CircuitBreaker
+from service.store.contract import StoreUnavailableError
+from service.store.redis_config import RedisConfig
+
+Observer = Callable[[str, float, str | None], None]
+Command = tuple[str | bytes | int, ...]
+
+
+class Script:
+    """A Lua script, called by digest and sent in full only when the server lacks it."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def call(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Command:
+        """Return the command that runs the script."""
+        return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
+
+class RedisClient:
+    """Runs batches of commands, each batch one round trip. For one event loop.
+
+    `observe(op, seconds, kind)` is told of every attempt; kind is None or one of breaker_open,
+    pool, connection, timeout, loading, auth, response.
+    """
+
+    def __init__(self, config: RedisConfig, observe: Observer) -> None:
+        self._config = config
+        self._observe = observe
+        self._breaker = CircuitBreaker(
+            threshold=config.breaker_failures, open_seconds=config.breaker_open_seconds
+        )
+        self._pool = BlockingConnectionPool.from_url(
+            config.url,
+            max_connections=config.max_connections,
+            timeout=config.pool_wait_seconds,
+            socket_connect_timeout=config.connect_timeout_seconds,
+            socket_timeout=None,  # each exchange has its own limit, below
+            retry=Retry(NoBackoff(), 0),
+            client_name=config.client_name,
+            protocol=2,
+        )
+        self._exchanges: set[asyncio.Task[list[Any]]] = set()
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the circuit breaker refuses calls."""
+        return self._breaker.is_open
+
+    async def read(self, op: str, command: Command) -> Any:
+        """Return the command's reply; a ResponseError is returned, not raised.
+
+        Raises:
+            StoreUnavailableError: No answer, after one retry.
+        """
+        timeout = self._config.op_timeout_seconds
+        try:
+            return (await self._guarded(op, [command], timeout))[0]
+        except StoreUnavailableError:
+            if self._breaker.is_open or self._closed:
+                raise
+        await asyncio.sleep(random.uniform(0, self._config.retry_wait_seconds))  # noqa: S311
+        return (await self._guarded(op, [command], timeout))[0]
+
+    async def write(
+        self, op: str, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]
+    ) -> list[Any]:
+        """Run the script once per (keys, arguments), in one round trip; return the replies.
+
+        Raises:
+            StoreUnavailableError: Some call was not acknowledged; others may have been applied.
+        """
+        timeout = self._config.write_timeout_seconds
+        commands = [script.call(keys, arguments) for keys, arguments in calls]
+        replies = await self._guarded(op, commands, timeout)
+        missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missing:
+            # A server fresh from a restart. What it lacks it has not run, so this is no retry.
+            full = [("EVAL", script.source, *commands[n][2:]) for n in missing]
+            for n, reply in zip(missing, await self._guarded(op, full, timeout), strict=True):
+                replies[n] = reply
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise StoreUnavailableError(f"Redis refused to {op}: {_reason(reply)}") from reply
+        return replies
+
+    async def ping(self) -> bool:
+        """Return whether the server answers now, whatever the breaker thinks; never raises."""
+        try:
+            replies = await self._exchange("ping", [("PING",)], self._config.op_timeout_seconds)
+        except StoreUnavailableError:
+            return False
+        return bool(replies[0] == b"PONG")
+
+    async def close(self) -> None:
+        """Wait for exchanges under way (their waits are bounded), then close connections."""
+        self._closed = True
+        if self._exchanges:
+            await asyncio.wait(self._exchanges)
+        await self._pool.disconnect()
+
+    async def _guarded(self, op: str, commands: list[Command], seconds: float) -> list[Any]:
+        if self._closed:
+            raise StoreUnavailableError("the history store is closed")
+        if not self._breaker.allow():
+            self._observe(op, 0.0, "breaker_open")
+            raise StoreUnavailableError("Redis was away a moment ago; not trying again yet")
+        # The caller may be cancelled at any point; the exchange runs on to its own bounded end.
+        task = asyncio.ensure_future(self._exchange(op, commands, seconds))
+        self._exchanges.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[list[Any]]) -> None:
+        self._exchanges.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, in case nobody waits any more
+
+    async def _exchange(self, op: str, commands: list[Command], seconds: float) -> list[Any]:
+        started = time.perf_counter()
+        kind: str | None = "connection"
+        connecting = self._config.pool_wait_seconds + self._config.connect_timeout_seconds
+        try:
+            kind = "connection" if self._pool.can_get_connection() else "pool"
+            async with asyncio.timeout(connecting):
+                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            kind = "connection"
+            replies = await self._converse(connection, commands, seconds)
+            self._breaker.succeeded()
+            kind = _kind_of_reply(replies)
+        except (RedisError, OSError, TimeoutError, EOFError) as error:
+            if kind != "pool":
+                kind = _kind_of_failure(error)
+                self._breaker.failed()
+            raise StoreUnavailableError(f"Redis did not {op} in time ({kind})") from error
+        finally:
+            self._observe(op, time.perf_counter() - started, kind)
+        return replies
+
+    async def _converse(
+        self, connection: AbstractConnection, commands: list[Command], seconds: float
+    ) -> list[Any]:
+        clean = False
+        try:
+            async with asyncio.timeout(seconds):
+                await connection.send_packed_command(connection.pack_commands(commands))
+                replies: list[Any] = []
+                for _ in commands:
+                    try:
+                        replies.append(await connection.read_response(disable_decoding=True))
+                    except ResponseError as error:
+                        replies.append(error)
+            clean = True
+            return replies
+        finally:
+            if not clean:
+                await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+
+def _kind_of_reply(replies: list[Any]) -> str | None:
+    wrong = (isinstance(r, ResponseError) and not isinstance(r, NoScriptError) for r in replies)
+    return "response" if any(wrong) else None
+
+
+def _kind_of_failure(error: Exception) -> str:
+    if isinstance(error, TimeoutError) or "imeout" in type(error).__name__:
+        return "timeout"
+    if isinstance(error, AuthenticationError):
+        return "auth"
+    return "loading" if isinstance(error, BusyLoadingError) else "connection"
+
+
+def _reason(error: ResponseError) -> str:
+    """The first word of a Redis error (OOM, WRONGTYPE, READONLY): no values, no keys."""
+    return str(error).split(" ", 1)[0][:32]

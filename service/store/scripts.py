@@ -1,0 +1,152 @@
+"""The write scripts. Each is one atomic step over one user's keys and the event stream.
+
+Core commands only, Redis >= 6.2. See docs/adr/0002-event-write.md. Shared rules:
+
+- KEYS[1], KEYS[2] = history, version; the last key = event stream.
+- ARGV[1..4] = history bound, history TTL, version TTL (seconds), stream bound.
+- All checks that can fail come before the first write: a script is not rolled back.
+- Equal milliseconds keep their order of arrival: the score's fraction counts in steps of 1/1024
+  within one millisecond. 43 bits of milliseconds and 10 of fraction fit a double exactly.
+- A foreign type under a history key is dropped on the next write; under the stream key it
+  refuses the write, since an event that cannot be streamed must not be acknowledged.
+"""
+
+_PRELUDE = """
+local STEP = 1 / 1024
+local max, ttl, vttl, cap = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local ev = KEYS[#KEYS]
+local kind = redis.call('TYPE', ev).ok
+if kind ~= 'none' and kind ~= 'stream' then
+  return redis.error_reply('WRONGTYPE the event stream key holds a ' .. kind)
+end
+local function text(score) return string.format('%.17g', score) end
+local function claim(key)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= 'zset' then redis.call('DEL', key) end
+end
+local function trim(key)
+  redis.call('ZREMRANGEBYRANK', key, 0, -(max + 1))
+end
+local function identities(key)
+  local known = {}
+  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+    known[string.sub(member, 1, 8)] = true
+  end
+  return known
+end
+local function place(key, ms, member)
+  local after = '(' .. text(ms + 1)
+  local last = redis.call('ZREVRANGEBYSCORE', key, after, text(ms), 'WITHSCORES', 'LIMIT', 0, 1)
+  local score = ms
+  if last[2] then
+    score = tonumber(last[2]) + STEP
+    if score >= ms + 1 then
+      trim(key)
+      local block = redis.call('ZRANGEBYSCORE', key, text(ms), after)
+      for n, name in ipairs(block) do
+        redis.call('ZADD', key, text(ms + (n - 1) * STEP), name)
+      end
+      score = ms + #block * STEP
+    end
+  end
+  redis.call('ZADD', key, text(score), member)
+end
+local function bump(key)
+  if type(redis.pcall('INCR', key)) ~= 'number' then
+    local now = redis.call('TIME')
+    redis.call('DEL', key)
+    redis.call('SET', key, now[1] .. string.format('%06d', now[2]))
+  end
+  redis.call('EXPIRE', key, vttl)
+end
+local function tell(op, data)
+  redis.call('XADD', ev, 'MAXLEN', '~', cap, '*', 'op', op, 'data', data)
+end
+"""
+
+# ARGV[5..] = (milliseconds, member, stream data) per event. Returns 1 or 0 per event.
+APPEND = (
+    _PRELUDE
+    + """
+local h = KEYS[1]
+claim(h)
+local known, added, changed = identities(h), {}, false
+for n = 5, #ARGV, 3 do
+  local identity = string.sub(ARGV[n + 1], 1, 8)
+  if known[identity] then
+    added[#added + 1] = 0
+  else
+    known[identity] = true
+    changed = true
+    place(h, tonumber(ARGV[n]), ARGV[n + 1])
+    tell('event', ARGV[n + 2])
+    added[#added + 1] = 1
+  end
+end
+if changed then
+  trim(h)
+  redis.call('EXPIRE', h, ttl)
+  bump(KEYS[2])
+end
+return added
+"""
+)
+
+# ARGV[5] = stream data, ARGV[6..] = (milliseconds, member) per entry.
+REPLACE = (
+    _PRELUDE
+    + """
+local h, known = KEYS[1], {}
+redis.call('DEL', h)
+for n = 6, #ARGV, 2 do
+  local identity = string.sub(ARGV[n + 1], 1, 8)
+  if not known[identity] then
+    known[identity] = true
+    place(h, tonumber(ARGV[n]), ARGV[n + 1])
+  end
+end
+trim(h)
+redis.call('EXPIRE', h, ttl)
+bump(KEYS[2])
+tell('replace', ARGV[5])
+return 1
+"""
+)
+
+# KEYS[3..6] = the source's history, version, results, impressions. ARGV[5] = stream data.
+# Returns the new length.
+MERGE = (
+    _PRELUDE
+    + """
+local h, source = KEYS[1], KEYS[3]
+claim(h)
+claim(source)
+local known = identities(h)
+local entries = redis.call('ZRANGE', source, 0, -1, 'WITHSCORES')
+for n = 1, #entries, 2 do
+  local identity, ms = string.sub(entries[n], 1, 8), math.floor(tonumber(entries[n + 1]))
+  if not known[identity] and ms >= 0 and ms < 8796093022208 then
+    known[identity] = true
+    place(h, ms, entries[n])
+  end
+end
+trim(h)
+redis.call('EXPIRE', h, ttl)
+redis.call('DEL', source, KEYS[5], KEYS[6])
+bump(KEYS[2])
+bump(KEYS[4])
+tell('merge', ARGV[5])
+return redis.call('ZCARD', h)
+"""
+)
+
+# KEYS[3..4] = results, impressions. ARGV[5] = stream data. Returns 1 when anything was held.
+DELETE = (
+    _PRELUDE
+    + """
+local held = redis.call('DEL', KEYS[1], KEYS[3], KEYS[4])
+bump(KEYS[2])
+tell('delete', ARGV[5])
+return held > 0 and 1 or 0
+"""
+)
