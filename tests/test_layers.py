@@ -31,11 +31,11 @@ def floor(module: str) -> int:
     name = module.removeprefix("service.")
     if name.endswith(".contract"):
         return SERVICE_FLOORS.index("contract")
-    if name in {"settings", "metrics", "logs"}:
+    if name in {"settings", "metrics", "logs", "ulid"}:
         return SERVICE_FLOORS.index("base")
     if name.startswith(("engine", "store")):
         return SERVICE_FLOORS.index("room")
-    if name == "recommend" or name.startswith("lifecycle"):
+    if name in {"recommend", "ingest"} or name.startswith("lifecycle"):
         return SERVICE_FLOORS.index("use_case")
     if name in {"app", "serve"}:
         return SERVICE_FLOORS.index("app")

@@ -1,0 +1,85 @@
+"""Structured logs: one canonical JSON line per request, users only as salted hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+ACCESS = "canet.access"
+_FIELDS = "canet_fields"
+
+
+class UserHasher:
+    """Turns user ids into short hashes that cannot be turned back without the salt."""
+
+    def __init__(self, salt: str) -> None:
+        self._key = hashlib.blake2b(salt.encode(), digest_size=32).digest()
+
+    def __call__(self, user_id: str) -> str:
+        """Return 16 hex digits, the same for the same user and salt."""
+        return hashlib.blake2b(
+            user_id.encode("utf-8", "surrogatepass"), key=self._key, digest_size=8
+        ).hexdigest()
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line; what a record carries as fields stands beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of ASCII JSON."""
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, _FIELDS, {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people: time, level, message, then `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text; control characters are escaped."""
+        fields: dict[str, Any] = getattr(record, _FIELDS, {})
+        words = [f"{name}={json.dumps(value, default=str)}" for name, value in fields.items()]
+        message = record.getMessage().encode("unicode_escape").decode("ascii")
+        text = " ".join([_time(record), record.levelname.lower(), message, *words])
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+def configure(
+    level: str, log_format: Literal["json", "text"], stream: TextIO | None = None
+) -> None:
+    """Make every logger of this process write to `stream` (standard output) in one format."""
+    handler = logging.StreamHandler(sys.stdout if stream is None else stream)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    # The canonical line says all of it, without client addresses and raw paths.
+    logging.getLogger("uvicorn.access").disabled = True
+
+
+def log_request(fields: dict[str, Any], *, level: int = logging.INFO) -> None:
+    """Write the canonical line of one request."""
+    logger = logging.getLogger(ACCESS)
+    if logger.isEnabledFor(level):
+        logger.log(level, "request", extra={_FIELDS: fields})
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,125 @@
+"""The use case: a user or a history in, a ranking out, whatever is down or late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+from service.engine.batcher import Answer, Batcher, NoEngineError
+from service.engine.contract import Engine, Flops, Query, Ranking
+from service.lifecycle.contract import ModelManager
+from service.metrics import Metrics
+from service.store.contract import HistoryStore, StoreUnavailableError
+from service.ulid import new_ulid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """One answer: the ranking, the engine that made it, and what it took and lacked."""
+
+    recommendation_id: str
+    variant: str
+    ranking: Ranking
+    engine: Engine
+    degraded: tuple[str, ...]
+    history_source: str
+    """`request`, `store`, or `none` when the store was away or the deadline passed before it."""
+    stage_seconds: dict[str, float]
+
+    @property
+    def saved_ratio(self) -> float:
+        """Share of the full network's FLOPs that this answer did not spend; 0 without a model."""
+        full = self.ranking.flops_full.total
+        return 1.0 - self.ranking.flops.total / full if full else 0.0
+
+
+class Recommender:
+    """Answers queries; histories come from the caller or the store, rankings from the batcher.
+
+    Never waits longer than the deadline: then popular items answer, flagged `deadline`.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: HistoryStore,
+        models: ModelManager,
+        batcher: Batcher,
+        metrics: Metrics,
+        history_max: int,
+        deadline_seconds: float,
+        variant: str = "stable",
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._batcher = batcher
+        self._metrics = metrics
+        self._history_max = history_max
+        self._deadline_seconds = deadline_seconds
+        self._variant = variant
+
+    async def recommend(
+        self, query: Query, *, user_id: str | None, deadline_seconds: float | None = None
+    ) -> Recommendation:
+        """Return the answer to `query`; with a `user_id` its history is read from the store.
+
+        Without one the query's own history stands and the store is not touched. The store being
+        away degrades the answer, never fails it. Raises UnknownSubmodelError and
+        UnknownFieldError of `Engine.check`, NoEngineError, QueueFullError, EngineFailedError.
+        """
+        engine = self._models.current()
+        if engine is None:
+            raise NoEngineError("no model is loaded")
+        engine.check(query)
+        degraded: list[str] = []
+        stages: dict[str, float] = {}
+        source = "request" if user_id is None else "none"
+        try:
+            async with asyncio.timeout(deadline_seconds or self._deadline_seconds):
+                if user_id is not None:
+                    started = time.perf_counter()
+                    try:
+                        history = await self._store.recent(user_id, self._history_max)
+                        query = replace(query, history=tuple(history))
+                        source = "store"
+                    except StoreUnavailableError:
+                        degraded.append("redis_down")
+                    finally:
+                        stages["redis"] = time.perf_counter() - started
+                        self._metrics.stage("redis", stages["redis"])
+                answer = await self._batcher.submit(query)
+        except TimeoutError:
+            degraded.append("deadline")
+            ranking = _without_network(engine.popular(query), reason="deadline")
+        else:
+            ranking, engine = answer.ranking, answer.engine
+            stages |= _stages(answer)
+        if ranking.short_list:
+            degraded.append("short_list")
+        self._metrics.answered(ranking, degraded, self._variant)
+        return Recommendation(
+            recommendation_id=new_ulid(),
+            variant=self._variant,
+            ranking=ranking,
+            engine=engine,
+            degraded=tuple(degraded),
+            history_source=source,
+            stage_seconds=stages,
+        )
+
+
+def _without_network(ranking: Ranking, *, reason: str) -> Ranking:
+    return replace(
+        ranking, source="popular", submodel=None, flops=Flops(), flops_full=Flops(), reason=reason
+    )
+
+
+def _stages(answer: Answer) -> dict[str, float]:
+    timings = answer.timings
+    return {
+        "queue": answer.queue_seconds,
+        "route": timings.route_seconds,
+        "encode": timings.encode_seconds,
+        "score": timings.score_seconds,
+    }
