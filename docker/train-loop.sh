@@ -2,7 +2,11 @@
 # Trains now and then every TRAIN_INTERVAL_SECONDS, until SIGTERM, which lets a running training
 # stop cleanly. A failed run is reported and tried again at the next turn: the service keeps
 # serving what CURRENT names. The last exit code stands in /tmp/last-run for the health check.
+# With arguments it runs that one `canet` command instead: train, evaluate, checkpoints ...
 set -u
+if [ "$#" -gt 0 ]; then
+    exec canet "$@"
+fi
 : "${TRAIN_DATA:=/data/interactions.csv}" "${TRAIN_INTERVAL_SECONDS:=86400}" "${TRAIN_ARGUMENTS:=}"
 child=
 stop() {
