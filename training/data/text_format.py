@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class TextFormat:
 
     separator: str
     quoted: bool
-    header: bool
+    skipped_lines: int  # up to and with the header; 0 without one
     fields: tuple[str, ...]
     columns: Columns
 
@@ -50,7 +51,7 @@ class TextFormat:
         return _UNIT_SEPARATOR.decode() if self.separator == "::" else self.separator
 
     def __str__(self) -> str:
-        header = "with" if self.header else "without"
+        header = "with" if self.skipped_lines else "without"
         return f"text separated by {SEPARATOR_NAMES[self.separator]}, {header} header"
 
 
@@ -109,21 +110,14 @@ def sniff(path: Path, names: ColumnNames) -> TextFormat:
     Raises:
         DataError: the file is empty, is no UTF-8 text, or its columns cannot be told.
     """
-    sample = _sample(path)
-    lines = [line for line in sample.splitlines() if line.strip()][:_SAMPLE_LINES]
-    if not lines:
-        raise DataError(f"{path.name} is empty")
-    suffix = path.name.removesuffix(".gz").rpartition(".")[2].lower()
-    tabbed = suffix in {"inter", "tsv", "item"} and "\t" in lines[0]
-    separator = "\t" if tabbed else _best_separator(lines)
-    quoted = separator in {",", ";", "\t", "|"} and suffix not in {"inter", "item"}
+    lines, leading, separator, quoted = _layout(path)
     rows = [split_line(line, separator, quoted=quoted) for line in lines]
     first = rows[0]
     if _has_header(first, names):
         columns = resolve_columns(first, names, path.name)
-        fields, header = tuple(first), True
+        fields, skipped = tuple(first), leading + 1
     else:
-        fields, header = tuple(f"column_{i}" for i in range(1, len(first) + 1)), False
+        fields, skipped = tuple(f"column_{i}" for i in range(1, len(first) + 1)), 0
         if names.given:
             columns = resolve_columns(fields, names, path.name)
         else:
@@ -132,8 +126,38 @@ def sniff(path: Path, names: ColumnNames) -> TextFormat:
         twice = Counter(fields).most_common(1)[0][0]
         raise DataError(f"{path.name}: column {twice!r} stands twice in the header")
     return TextFormat(
-        separator=separator, quoted=quoted, header=header, fields=fields, columns=columns
+        separator=separator,
+        quoted=quoted,
+        skipped_lines=skipped,
+        fields=fields,
+        columns=columns,
     )
+
+
+def sniff_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """Return (header, rows) of a text table with a header; rows of another width included.
+
+    Raises:
+        DataError: the file is empty or UTF-16.
+    """
+    lines, leading, separator, quoted = _layout(path)
+    fields = split_line(lines[0], separator, quoted=quoted)
+
+    def rows() -> Iterator[list[str]]:
+        with SourceStream(path, separator="", on_progress=None) as stream:
+            raw = stream.read()
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = raw.decode("latin-1")  # older files, such as MovieLens titles
+        table: Iterator[list[str]]
+        if quoted:
+            table = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        else:
+            table = (line.split(separator) for line in _lines(text))
+        yield from itertools.islice(table, leading + 1, None)
+
+    return fields, rows()
 
 
 def split_line(line: str, separator: str, *, quoted: bool) -> list[str]:
@@ -144,6 +168,30 @@ def split_line(line: str, separator: str, *, quoted: bool) -> list[str]:
         return [part.strip() for part in next(csv.reader([line], delimiter=separator))]
     except (csv.Error, StopIteration):
         return [line]
+
+
+def _layout(path: Path) -> tuple[list[str], int, str, bool]:
+    """Return (first lines that are not blank, blank ones before, separator, quotes count)."""
+    every = _lines(_sample(path))
+    lines = [line for line in every if line.strip()][:_SAMPLE_LINES]
+    if not lines:
+        raise DataError(f"{path.name} is empty")
+    leading = next(place for place, line in enumerate(every) if line.strip())
+    suffix = path.name.removesuffix(".gz").rpartition(".")[2].lower()
+    tabbed = suffix in {"inter", "tsv", "item"} and "\t" in lines[0]
+    separator = "\t" if tabbed else _best_separator(lines)
+    quoted = separator in {",", ";"}
+    if separator in {"\t", "|"}:
+        # Such files rarely quote, and a stray quote would swallow the lines up to the next.
+        edge = re.compile(rf'(^|{re.escape(separator)})"[^"]*"({re.escape(separator)}|$)')
+        marked = [line for line in lines if '"' in line]
+        quoted = bool(marked) and all(edge.search(line) for line in marked)
+    return lines, leading, separator, quoted
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines as the parser counts them; str.splitlines knows more line ends."""
+    return re.split(r"\r\n|\n|\r", text)
 
 
 def _sample(path: Path) -> str:

@@ -48,7 +48,7 @@ def read_text(
     rows = collector.finish()
     refused = collector.refused
     blank = [row for row in refused if row.blank]
-    lines = _Lines(malformed.records, header=text_format.header)
+    lines = _Lines(malformed.records, first=text_format.skipped_lines + 1)
     wanted = {lines.record(row.row) for row in refused} | {n for n, _, _ in malformed.shown}
     located = _locate(path, text_format, wanted) if wanted else {}
     empty_lines = sum(located.get(lines.record(row.row), (0, True))[1] for row in blank)
@@ -97,9 +97,9 @@ class _Malformed:
 class _Lines:
     """From the number of a parsed row to its record in the file, malformed ones counted."""
 
-    def __init__(self, malformed: array[int], *, header: bool) -> None:
+    def __init__(self, malformed: array[int], *, first: int) -> None:
         self._malformed = malformed
-        self._first = 2 if header else 1
+        self._first = first
 
     def record(self, row: int) -> int:
         """Return the record number, from 1, of parsed row `row`, from 0."""
@@ -126,7 +126,7 @@ def _chunks(
         read_options=arrow_csv.ReadOptions(
             use_threads=False,  # only then are malformed rows numbered
             block_size=_BLOCK_BYTES,
-            skip_rows=int(text_format.header),
+            skip_rows=text_format.skipped_lines,
             column_names=list(text_format.fields),
         ),
         parse_options=arrow_csv.ParseOptions(

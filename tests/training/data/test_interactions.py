@@ -167,6 +167,21 @@ def test_blank_lines_between_shift_the_lines_of_bad_values(tmp_path: Path) -> No
     assert [row.line for row in read_interactions(path).report.bad_examples] == [6]
 
 
+def test_blank_lines_may_stand_before_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "\n\nuser,item,ts\na,b,1\ntorn\na,b,oops\n")
+    report = read_interactions(path).report
+    assert report.rows == 1
+    assert [row.line for row in report.bad_examples] == [5, 6]
+
+
+def test_a_stray_quote_between_tabs_costs_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tsv", 'user\titem\tts\na\t"b\t1\nc\td\t2\n')
+    assert [row[:2] for row in triples(read_interactions(path, strict=True))] == [
+        ("a", '"b'),
+        ("c", "d"),
+    ]
+
+
 def test_bad_rows_of_parquet_are_numbered_by_row(tmp_path: Path) -> None:
     table = pa.table(
         {
