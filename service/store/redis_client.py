@@ -22,6 +22,8 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -180,7 +182,8 @@ class RedisClient:
                         replies.append(await connection.read_response(disable_decoding=True))
                     except ResponseError as error:
                         replies.append(error)
-            clean = True
+            # After a failover the address leads elsewhere, this connection does not.
+            clean = not any(isinstance(reply, ReadOnlyError) for reply in replies)
             return replies
         finally:
             if not clean:
@@ -202,5 +205,10 @@ def _kind_of_failure(error: Exception) -> str:
 
 
 def _reason(error: ResponseError) -> str:
-    """The first word of a Redis error (OOM, WRONGTYPE, READONLY): no values, no keys."""
-    return str(error).split(" ", 1)[0][:32]
+    """The kind of a Redis error (OOM, WRONGTYPE, READONLY): no values, no keys."""
+    if isinstance(error, OutOfMemoryError):
+        return "OOM, its memory is full"
+    if isinstance(error, ReadOnlyError):
+        return "READONLY, it is a replica"
+    code = str(error).split(" ", 1)[0]
+    return code[:32] if code.isalpha() and code.isupper() else type(error).__name__

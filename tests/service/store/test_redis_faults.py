@@ -1,0 +1,166 @@
+"""The server dies, hangs and returns; callers get a clear error in time, then answers again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.store.breaker import CircuitBreaker
+from service.store.contract import Interaction, StoreUnavailableError
+from service.store.embedded import EmbeddedServer
+from service.store.redis_config import RedisConfig
+from service.store.redis_history import RedisHistoryStore
+
+Observed = list[tuple[str, str | None]]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def observed() -> Observed:
+    return []
+
+
+@pytest.fixture
+async def store(server: EmbeddedServer, observed: Observed) -> AsyncIterator[RedisHistoryStore]:
+    config = RedisConfig(
+        url=server.url,
+        op_timeout_seconds=0.2,
+        write_timeout_seconds=0.3,
+        connect_timeout_seconds=0.3,
+        breaker_failures=3,
+        breaker_open_seconds=0.2,
+    )
+    store = RedisHistoryStore(config, observe=lambda op, _, kind: observed.append((op, kind)))
+    yield store
+    await store.close()
+
+
+def seen(item: str, ms: int) -> Interaction:
+    return Interaction(user_id="ada", external_id=item, timestamp_ms=ms)
+
+
+def send(server: EmbeddedServer, what: signal.Signals) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, what)
+
+
+async def fail(store: RedisHistoryStore, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(StoreUnavailableError):
+            await store.recent("ada", 5)
+
+
+async def recovered(store: RedisHistoryStore) -> list[str]:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await store.recent("ada", 5)
+            except StoreUnavailableError:
+                await asyncio.sleep(0.02)
+
+
+async def test_kill_9_opens_the_breaker_and_a_restart_closes_it(
+    server: EmbeddedServer, store: RedisHistoryStore, observed: Observed
+) -> None:
+    await store.append([seen("a", 1)])
+    send(server, signal.SIGKILL)
+    server.stop()
+    await fail(store, 5)
+    assert store.is_open
+    assert ("recent", "connection") in observed
+    assert observed[-1] == ("recent", "breaker_open"), "an open breaker asks nobody"
+    assert await store.ping() is False
+    with pytest.raises(StoreUnavailableError):
+        await store.append([seen("b", 2)])
+    server.start()
+    assert await recovered(store) == ["a"], "acknowledged is kept"
+    kinds = [kind for _, kind in observed]
+    assert kinds[-1] is None, "the breaker lets calls through again"
+    assert await store.append([seen("b", 2)]) == [True]
+
+
+async def test_a_hanging_server_fails_in_time_and_recovers(
+    server: EmbeddedServer, store: RedisHistoryStore, observed: Observed
+) -> None:
+    await store.append([seen("a", 1)])
+    send(server, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(10):
+            await fail(store, 5)
+            with pytest.raises(StoreUnavailableError):
+                await store.append([seen("b", 2)])
+        assert store.is_open
+        assert ("recent", "timeout") in observed
+        assert await store.ping() is False
+    finally:
+        send(server, signal.SIGCONT)
+    assert await recovered(store) == ["a"]
+
+
+async def test_many_callers_of_a_hanging_server_leak_no_connection(
+    server: EmbeddedServer, store: RedisHistoryStore
+) -> None:
+    await store.append([seen("a", 1)])
+    descriptors = len(os.listdir("/dev/fd"))  # noqa: PTH208 - Path would add one of its own
+    send(server, signal.SIGSTOP)
+    try:
+        answers = await asyncio.gather(
+            *(store.recent("ada", 5) for _ in range(200)), return_exceptions=True
+        )
+        assert {type(answer) for answer in answers} == {StoreUnavailableError}
+    finally:
+        send(server, signal.SIGCONT)
+    assert await recovered(store) == ["a"]
+    answers = await asyncio.gather(*(store.recent("ada", 5) for _ in range(32)))
+    assert all(answer == ["a"] for answer in answers)
+    assert len(os.listdir("/dev/fd")) <= descriptors + 32  # noqa: PTH208
+
+
+async def test_a_read_survives_one_broken_connection(
+    server: EmbeddedServer, store: RedisHistoryStore
+) -> None:
+    await store.append([seen("a", 1)])
+    server.stop()
+    server.start()
+    assert await store.recent("ada", 5) == ["a"]
+
+
+async def test_a_server_that_never_was(tmp_path: Path) -> None:
+    store = RedisHistoryStore(RedisConfig(url=f"unix://{tmp_path}/none.sock"))
+    with pytest.raises(StoreUnavailableError, match="connection"):
+        await store.recent("ada", 5)
+    assert await store.ping() is False
+    await store.close()
+
+
+def test_the_breaker_opens_probes_and_closes() -> None:
+    now = 0.0
+    breaker = CircuitBreaker(threshold=2, open_seconds=1.0, clock=lambda: now)
+    breaker.failed()
+    breaker.succeeded()
+    breaker.failed()
+    assert breaker.allow(), "only consecutive failures count"
+    breaker.failed()
+    assert breaker.is_open
+    assert not breaker.allow()
+    now = 1.0
+    assert breaker.allow(), "one probe"
+    assert not breaker.allow(), "and only one"
+    breaker.failed()
+    now = 1.9
+    assert not breaker.allow()
+    now = 2.0
+    assert breaker.allow()
+    breaker.succeeded()
+    assert breaker.allow()
+    assert not breaker.is_open
