@@ -10,6 +10,7 @@ fi
 echo "bootstrap: no checkpoint in $models; training a small one on SYNTHETIC data"
 echo "bootstrap: replace it with your own: see 'Train on your own data' in docs/operations.md"
 data=$(mktemp -d)
-canet demo-data --synthetic --out "$data"
-canet train --data "$data/interactions.csv" --out "$models" \
+canet demo-data --synthetic --cache "$data" --json >"$data/paths.json"
+path() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$data/paths.json" "$1"; }
+canet train --data "$(path interactions)" --items "$(path items)" --out "$models" \
     --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.5}"

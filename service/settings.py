@@ -24,7 +24,9 @@ from models.config import Submodel
 PREFIX = "CANET_"
 SECRETS = frozenset({"redis_url", "api_keys", "log_salt"})
 # Read by the command line, the demo and the compose file, not by the service.
-READ_ELSEWHERE = frozenset({"CANET_CACHE_DIR", "CANET_DATA_DIR", "CANET_REQUIRE_SERVERS"})
+READ_ELSEWHERE = frozenset(
+    {"CANET_CACHE", "CANET_MIRRORS", "CANET_OFFLINE", "CANET_REQUIRE_SERVERS"}
+)
 SCOPES = ("read", "write", "admin")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 LEAST_KEY_LENGTH = 16

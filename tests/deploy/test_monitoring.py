@@ -7,8 +7,19 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from tests.deploy.files import ROOT, dashboards, panel_expressions, panels, read_yaml, rules
+from service.metrics import Metrics
+from tests.deploy.files import (
+    ROOT,
+    Expression,
+    dashboards,
+    panel_expressions,
+    panels,
+    read_yaml,
+    rule_expressions,
+    rules,
+)
 
 DASHBOARDS = dashboards()
 ALERTS = [rule for _, rule in rules() if "alert" in rule]
@@ -72,6 +83,30 @@ def test_panels_lie_side_by_side(name: str) -> None:
         }
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+def exported() -> set[str]:
+    """The names of every series that the service exposes."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    suffixes = {
+        "counter": ("_total",),
+        "histogram": ("_bucket", "_sum", "_count"),
+        "gauge": ("",),
+    }
+    return {
+        family.name + suffix for family in registry.collect() for suffix in suffixes[family.type]
+    }
+
+
+def test_every_metric_in_dashboards_and_rules_is_exported_by_the_service() -> None:
+    for expression in [*panel_expressions("1m", "30m"), *rule_expressions()]:
+        assert expression.metrics <= exported(), expression.where
+
+
+def test_a_misspelt_metric_would_be_noticed() -> None:
+    planted = Expression(where="planted", text="rate(canet_compute_flop_total[1m])")
+    assert planted.metrics - exported() == {"canet_compute_flop_total"}
 
 
 def test_no_query_holds_a_variable_that_nobody_replaces() -> None:
