@@ -82,8 +82,11 @@ class RedisHistoryStore:
     async def recent(self, user_id: str, limit: int) -> list[str]:
         """Return the newest `limit` external ids, oldest first; one round trip."""
         members = await self._range("recent", user_id, limit)
-        items = (_external_id(member) for member in members)
-        return [item for item in items if item is not None]
+        try:
+            items: list[str | None] = [member[IDENTITY_BYTES:].decode() for member in members]
+        except UnicodeDecodeError:
+            items = [_external_id(member) for member in members]
+        return [item for item in items if item]
 
     async def entries(self, user_id: str, limit: int) -> list[HistoryEntry]:
         """Return the newest `limit` entries, oldest first."""

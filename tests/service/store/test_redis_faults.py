@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from service.store.breaker import CircuitBreaker
 from service.store.contract import Interaction, StoreUnavailableError
@@ -133,6 +135,26 @@ async def test_a_read_survives_one_broken_connection(
     server.stop()
     server.start()
     assert await store.recent("ada", 5) == ["a"]
+
+
+async def test_tcp_with_a_password(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with EmbeddedServer(tmp_path, extra_arguments=("--port", str(port))) as server:
+        async with Redis.from_url(server.url) as raw:
+            await raw.config_set("requirepass", "secret")
+        patient = {"op_timeout_seconds": 5.0, "connect_timeout_seconds": 5.0}
+        for password, answers in (("secret", True), ("wrong", False)):
+            url = f"redis://:{password}@127.0.0.1:{port}/1"
+            store = RedisHistoryStore(RedisConfig(url=url, **patient))  # type: ignore[arg-type]
+            assert await store.ping() is answers
+            if answers:
+                assert await store.append([seen("a", 1)]) == [True]
+            else:
+                with pytest.raises(StoreUnavailableError, match=r"\(auth\)") as refusal:
+                    await store.recent("ada", 5)
+                assert "wrong" not in str(refusal.value)
+            await store.close()
 
 
 async def test_a_server_that_never_was(tmp_path: Path) -> None:
