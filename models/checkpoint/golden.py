@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class GoldenQuery:
     """What `submodel` answered to `history` with `exclude_seen`, as external ids, best first.
 
-    `k` of the replay is `len(items)`; `scores` are the items' scores, falling.
+    `k` of the replay is `len(items)`; `scores` are the items' scores, falling. `items` is empty
+    where the history holds the whole catalog.
     """
 
     history: tuple[str, ...]

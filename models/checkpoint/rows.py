@@ -152,9 +152,9 @@ def _golden_fault(row: Any, catalog: Catalog | None, served: Sequence[str]) -> s
     history, items, scores = row["history"], row["items"], row["scores"]
     if row["submodel"] not in served:
         return "names a submodel that is not served"
-    for ids, most in ((history, MAX_GOLDEN_HISTORY), (items, MAX_GOLDEN_ITEMS)):
-        if not isinstance(ids, list) or not 1 <= len(ids) <= most:
-            return f"history and items must be lists of 1 to {most} item ids"
+    for ids, least, most in ((history, 1, MAX_GOLDEN_HISTORY), (items, 0, MAX_GOLDEN_ITEMS)):
+        if not isinstance(ids, list) or not least <= len(ids) <= most:
+            return f"history and items must be lists of {least} to {most} item ids"
         if not all(is_external_id(external) for external in ids):
             return "history and items must hold item ids"
         if catalog is not None and not all(external in catalog for external in ids):

@@ -210,7 +210,7 @@ def test_forged_rows_are_refused(
         {"submodel": ["d1-w4-e4"]},
         {"items": ["a", "a"]},
         {"items": ["a", 1]},
-        {"items": []},
+        {"items": [], "scores": [1]},
         {"scores": [0.25, 0.5]},
         {"scores": [0.5]},
         {"scores": [10**400, 1]},

@@ -1,0 +1,434 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models.checkpoint import store
+from service.engine.contract import Query, Ranking
+from service.lifecycle.contract import ModelManager, ReloadBusyError, ReloadRefusedError
+from service.lifecycle.manager import CheckpointManager
+
+if TYPE_CHECKING:
+    from tests.service.lifecycle.conftest import Loads, Observed
+
+    Publish = Callable[..., str]
+    Make = Callable[..., CheckpointManager]
+
+
+@pytest.fixture
+async def make(tmp_path: Path, loads: Loads, observed: Observed) -> AsyncIterator[Make]:
+    managers: list[CheckpointManager] = []
+
+    def make(
+        *, pinned: str | None = None, poll: float = 0.01, retry: float = 30
+    ) -> CheckpointManager:
+        managers.append(
+            CheckpointManager(
+                tmp_path,
+                loads,
+                observer=observed,
+                poll_seconds=poll,
+                max_batch=6,
+                pinned=pinned,
+                retry_seconds=retry,
+            )
+        )
+        return managers[-1]
+
+    yield make
+    for manager in managers:
+        await manager.stop()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - another thread or task brings it about
+            await asyncio.sleep(0.005)
+
+
+def serving(manager: ModelManager) -> str | None:
+    engine = manager.current()
+    return None if engine is None else engine.info.version
+
+
+def spoil(root: Path, version: str, name: str = "model.safetensors") -> None:
+    data = bytearray((root / version / name).read_bytes())
+    data[-1] ^= 1
+    (root / version / name).write_bytes(data)
+
+
+async def test_start_loads_current(
+    tmp_path: Path, publish: Publish, make: Make, observed: Observed
+) -> None:
+    version = publish(tmp_path)
+    manager = make()
+    assert manager.current() is None
+    await manager.start()
+    assert serving(manager) == version
+    assert manager.problem is None
+    assert observed.loaded == [version]
+    assert observed.results == ["loaded"]
+
+
+async def test_every_served_submodel_and_batch_size_is_warm_before_it_serves(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads
+) -> None:
+    publish(tmp_path)
+    await make().start()
+    (engine,) = loads.engines
+    for submodel in ("d1-w4-e4", "d2-w8-e4", None):
+        assert {size for name, size in engine.batches if name == submodel} >= {1, 2, 4, 6}
+    assert {1, engine.info.max_length} <= engine.lengths
+
+
+async def test_a_new_current_is_noticed_and_swapped_in(
+    tmp_path: Path, publish: Publish, make: Make, observed: Observed
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    second = publish(tmp_path, seed=1)
+    await until(lambda: serving(manager) == second)
+    assert observed.loaded == [first, second]
+
+
+async def test_without_a_checkpoint_it_starts_unready_and_keeps_looking(
+    tmp_path: Path, publish: Publish, make: Make
+) -> None:
+    manager = make()
+    await manager.start()
+    assert manager.current() is None
+    assert manager.problem is not None
+    assert "no CURRENT" in manager.problem
+    version = publish(tmp_path)
+    await until(lambda: serving(manager) == version)
+    assert manager.problem is None
+
+
+@pytest.mark.parametrize("content", [b"", b"../../etc/passwd\n", b"20261121T041200Z-1a2b3c4d\n"])
+async def test_a_damaged_or_dangling_current_leaves_it_unready_until_repaired(
+    tmp_path: Path, publish: Publish, make: Make, content: bytes
+) -> None:
+    version = publish(tmp_path)
+    (tmp_path / "CURRENT").write_bytes(content)
+    manager = make()
+    await manager.start()
+    assert manager.current() is None
+    assert manager.problem
+    assert str(tmp_path) not in manager.problem
+    store.set_current(tmp_path, version)
+    await until(lambda: serving(manager) == version)
+
+
+async def test_a_bad_checkpoint_is_refused_once_and_the_old_one_stays(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads, observed: Observed
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    second = publish(tmp_path, seed=1, make_current=False)
+    sound = (tmp_path / second / "model.safetensors").read_bytes()
+    spoil(tmp_path, second)
+    store.set_current(tmp_path, second)
+    await until(lambda: "refused" in observed.results)
+    await asyncio.sleep(0.1)  # several polls
+    assert len(loads.paths) == 2, "a refused version is not tried again as it stands"
+    assert serving(manager) == first
+    assert manager.problem is not None
+    assert "model.safetensors" in manager.problem
+    (tmp_path / second / "model.safetensors").write_bytes(sound)
+    await until(lambda: serving(manager) == second)
+    assert observed.results == ["loaded", "refused", "loaded"]
+
+
+async def test_a_reload_tries_a_refused_version_again(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads, observed: Observed
+) -> None:
+    publish(tmp_path)
+    loads.error = RuntimeError("secret /root/path")
+    manager = make(poll=60)
+    await manager.start()
+    with pytest.raises(ReloadRefusedError) as caught:
+        await manager.reload(None)
+    assert "RuntimeError" in caught.value.reason
+    assert "secret" not in caught.value.reason
+    loads.error = None
+    info = await manager.reload(None)
+    assert serving(manager) == info.version
+    assert observed.results == ["refused", "refused", "loaded"]
+
+
+async def test_what_may_pass_by_itself_is_tried_again_after_a_while(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads
+) -> None:
+    version = publish(tmp_path)
+    loads.error = MemoryError()
+    manager = make(retry=0.02)
+    await manager.start()
+    assert manager.current() is None
+    loads.error = None
+    await until(lambda: serving(manager) == version)
+
+
+def wrong_id(ranking: Ranking) -> Ranking:
+    return replace(ranking, items=(replace(ranking.items[0], external_id="b"), *ranking.items[1:]))
+
+
+def wrong_score(ranking: Ranking) -> Ranking:
+    return replace(ranking, items=(replace(ranking.items[0], score=99.0), *ranking.items[1:]))
+
+
+def not_a_number(ranking: Ranking) -> Ranking:
+    if len(ranking.items) < 3:
+        return ranking
+    return replace(ranking, items=(replace(ranking.items[0], score=float("nan")),))
+
+
+def raising(ranking: Ranking) -> Ranking:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (wrong_id, "golden query 1"),
+        (wrong_score, "golden query 1"),
+        (not_a_number, "not finite"),
+        (raising, "ZeroDivisionError"),
+    ],
+)
+async def test_an_engine_that_fails_its_trial_never_serves(
+    tmp_path: Path,
+    publish: Publish,
+    make: Make,
+    loads: Loads,
+    change: Callable[[Ranking], Ranking],
+    message: str,
+) -> None:
+    first = publish(tmp_path)
+    manager = make(poll=60)
+    await manager.start()
+    publish(tmp_path, seed=1)
+    loads.change = change
+    with pytest.raises(ReloadRefusedError, match=message):
+        await manager.reload(None)
+    assert serving(manager) == first
+
+
+async def test_reloading_what_serves_changes_nothing(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads, observed: Observed
+) -> None:
+    version = publish(tmp_path)
+    manager = make(poll=60)
+    await manager.start()
+    assert (await manager.reload(None)).version == version
+    assert (await manager.reload(version)).version == version
+    assert len(loads.paths) == 1
+    assert observed.results == ["loaded", "unchanged", "unchanged"]
+
+
+async def test_a_version_asked_for_by_name_serves_until_current_changes(
+    tmp_path: Path, publish: Publish, make: Make
+) -> None:
+    first, second = publish(tmp_path), publish(tmp_path, seed=1)
+    manager = make()
+    await manager.start()
+    assert (await manager.reload(first)).version == first
+    await asyncio.sleep(0.1)  # several polls
+    assert serving(manager) == first
+    assert store.current(tmp_path) == second
+    third = publish(tmp_path, seed=2)
+    await until(lambda: serving(manager) == third)
+
+
+@pytest.mark.parametrize("version", ["../../etc", "", "20261121T041200Z-1a2b3c4d", "x" * 9999])
+async def test_a_version_that_is_not_there_is_refused(
+    tmp_path: Path, publish: Publish, make: Make, version: str
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    with pytest.raises(ReloadRefusedError) as caught:
+        await manager.reload(version)
+    assert len(caught.value.reason) < 500
+    assert str(tmp_path) not in caught.value.reason
+    assert serving(manager) == first
+
+
+async def test_only_one_reload_runs_at_a_time(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads, observed: Observed
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    second = publish(tmp_path, seed=1, make_current=False)
+    loads.gate.clear()
+    reload = asyncio.create_task(manager.reload(second))
+    await until(lambda: len(loads.paths) == 2)
+    with pytest.raises(ReloadBusyError):
+        await manager.reload(None)
+    with pytest.raises(ReloadBusyError):
+        await manager.rollback()
+    assert serving(manager) == first, "the old engine serves while the new one loads"
+    loads.gate.set()
+    assert (await reload).version == second
+    assert observed.results == ["loaded", "busy", "busy", "loaded"]
+
+
+async def test_a_caller_that_hangs_up_does_not_stop_its_reload(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads
+) -> None:
+    publish(tmp_path)
+    manager = make()
+    await manager.start()
+    second = publish(tmp_path, seed=1, make_current=False)
+    loads.gate.clear()
+    reload = asyncio.create_task(manager.reload(second))
+    await until(lambda: len(loads.paths) == 2)
+    reload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reload
+    loads.gate.set()
+    await until(lambda: serving(manager) == second)
+
+
+async def test_rollback_swaps_back_moves_current_and_stays(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads, observed: Observed
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    second = publish(tmp_path, seed=1)
+    await until(lambda: serving(manager) == second)
+    assert (await manager.rollback()).version == first
+    assert store.current(tmp_path) == first
+    await asyncio.sleep(0.1)  # several polls
+    assert serving(manager) == first
+    assert len(loads.paths) == 2, "the previous engine was still in memory"
+    assert observed.loaded == [first, second, first]
+    assert observed.results == ["loaded", "loaded", "rolled_back"]
+    with pytest.raises(ReloadRefusedError, match="no earlier version"):
+        await manager.rollback()
+    store.set_current(tmp_path, second)
+    await until(lambda: serving(manager) == second)
+
+
+async def test_rollback_skips_a_version_that_was_refused(
+    tmp_path: Path, publish: Publish, make: Make, observed: Observed
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    bad = publish(tmp_path, seed=1, make_current=False)
+    spoil(tmp_path, bad)
+    store.set_current(tmp_path, bad)
+    await until(lambda: "refused" in observed.results)
+    third = publish(tmp_path, seed=2)
+    await until(lambda: serving(manager) == third)
+    assert (await manager.rollback()).version == first
+    assert store.current(tmp_path) == first
+
+
+async def test_rollback_works_after_a_restart_and_verifies(
+    tmp_path: Path, publish: Publish, make: Make
+) -> None:
+    first, second = publish(tmp_path), publish(tmp_path, seed=1)
+    manager = make()
+    await manager.start()
+    spoil(tmp_path, first, "golden.jsonl")
+    with pytest.raises(ReloadRefusedError, match=r"golden\.jsonl"):
+        await manager.rollback()
+    assert (serving(manager), store.current(tmp_path)) == (second, second)
+    spoil(tmp_path, first, "golden.jsonl")
+    assert (await manager.rollback()).version == first
+    assert store.current(tmp_path) == first
+
+
+async def test_rollback_that_cannot_move_current_changes_nothing(
+    tmp_path: Path, publish: Publish, make: Make
+) -> None:
+    publish(tmp_path)
+    second = publish(tmp_path, seed=1)
+    manager = make(poll=60)
+    await manager.start()
+    (tmp_path / ".lock").unlink()
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(ReloadRefusedError):
+        await manager.rollback()
+    assert (serving(manager), store.current(tmp_path)) == (second, second)
+
+
+async def test_a_pinned_version_does_not_follow_current(
+    tmp_path: Path, publish: Publish, make: Make
+) -> None:
+    first, second = publish(tmp_path), publish(tmp_path, seed=1)
+    manager = make(pinned=first)
+    await manager.start()
+    await asyncio.sleep(0.05)
+    assert serving(manager) == first
+    await manager.reload(second)
+    assert (await manager.rollback()).version == first
+    assert store.current(tmp_path) == second, "a pinned service leaves CURRENT to the others"
+
+
+async def test_stop_ends_a_load_in_progress_and_can_be_called_twice(
+    tmp_path: Path, publish: Publish, make: Make, loads: Loads
+) -> None:
+    first = publish(tmp_path)
+    manager = make()
+    await manager.start()
+    publish(tmp_path, seed=1)
+    loads.gate.clear()
+    reload = asyncio.create_task(manager.reload(None))
+    await until(lambda: len(loads.paths) == 2)
+    await manager.stop()
+    await manager.stop()
+    with pytest.raises((ReloadRefusedError, ReloadBusyError)):
+        await reload
+    loads.gate.set()
+    assert serving(manager) == first
+    with pytest.raises(ReloadBusyError):
+        await manager.reload(None)
+
+
+async def test_batches_never_mix_versions_while_engines_are_swapped(
+    tmp_path: Path, publish: Publish, make: Make
+) -> None:
+    versions = {publish(tmp_path, seed=seed) for seed in range(3)}
+    manager = make()
+    await manager.start()
+    seen: set[str] = set()
+    mixed: list[set[str]] = []
+    done = threading.Event()
+
+    def serve() -> None:
+        while not done.is_set():
+            engine = manager.current()
+            assert engine is not None
+            rankings, _ = engine.recommend([Query(history=("a",))] * 4)
+            answered = {ranking.model_version for ranking in rankings}
+            if len(answered) != 1:
+                mixed.append(answered)
+            seen.update(answered)
+            time.sleep(0)
+
+    threads = [threading.Thread(target=serve) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for version in sorted(versions) * 3:
+            await manager.reload(version)
+        await manager.rollback()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not mixed
+    assert seen == versions
