@@ -18,6 +18,9 @@ from training.data.times import LATEST_MS, POSITION_LIMIT, parse_times, unit_sca
 MAX_ID_LENGTH = 256
 MAX_SHOWN = 10
 
+# Unicode's own stand-in for what cannot be decoded; in an id it is refused like any control
+# character.
+SUBSTITUTE = "\x1a"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MISSING = frozenset({"", "nan", "null", "none", "\\n", "<na>"})
 
@@ -93,6 +96,8 @@ def clean_id(value: Any) -> tuple[str | None, str]:
         return None, "is empty"
     if len(text) > MAX_ID_LENGTH:
         return None, f"is longer than {MAX_ID_LENGTH} characters"
+    if SUBSTITUTE in text:
+        return None, "is not UTF-8"
     if _CONTROL.search(text):
         return None, "has a control character"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -22,6 +23,7 @@ from training.data.columns import (
     resolve_without_header,
 )
 from training.data.errors import DataError
+from training.data.rows import SUBSTITUTE
 
 Progress = Callable[[int, int], None]  # (done, total), in bytes or in rows
 
@@ -32,7 +34,8 @@ _SAMPLE_BYTES = 256 * 1024
 _SAMPLE_LINES = 50
 # Stands for `::` while parsing, since the parser takes one byte. In the data it would be a
 # control character, hence a bad id, so it is turned into another control character there.
-_UNIT_SEPARATOR, _RECORD_SEPARATOR = b"\x1f", b"\x1e"
+_UNIT_SEPARATOR = b"\x1f"
+_ESCAPED = re.compile("[\udc80-\udcff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,12 @@ class TextFormat:
 
 
 class SourceStream(io.RawIOBase):
-    """The bytes of a file, unzipped, with `::` replaced if asked; reports what was read."""
+    """The bytes of a file, unzipped; reports what was read.
+
+    With a separator they are made fit for the parser: `::` becomes one byte, and every byte
+    that is no UTF-8 becomes SUBSTITUTE, since the parser loses malformed rows that it cannot
+    decode.
+    """
 
     def __init__(self, path: Path, *, separator: str, on_progress: Progress | None) -> None:
         super().__init__()
@@ -65,8 +73,10 @@ class SourceStream(io.RawIOBase):
         zipped = self._raw.read(2) == b"\x1f\x8b"
         self._raw.seek(0)
         self._data = gzip.GzipFile(fileobj=self._raw) if zipped else self._raw
+        self._clean = bool(separator)
         self._double = separator == "::"
-        self._held = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self._held = b""  # a colon that may be the first of two
         self._on_progress = on_progress
 
     def readable(self) -> bool:
@@ -76,19 +86,29 @@ class SourceStream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Return at most `size` bytes (all of them if negative), b"" only at the end."""
         while True:
-            data = self._data.read(size - len(self._held) if size > 0 else -1)
+            waiting = len(self._held) + len(self._decoder.getstate()[0])
+            data = self._data.read(max(1, size - waiting) if size >= 0 else -1)
             if self._on_progress is not None:
                 self._on_progress(min(self._raw.tell(), self._total), self._total)
-            if not self._double:
+            if not self._clean:
                 return data
             ended = not data
-            data = self._held + data
-            self._held = b""
-            if data.endswith(b":") and not ended:
-                data, self._held = data[:-1], b":"
-            data = data.replace(_UNIT_SEPARATOR, _RECORD_SEPARATOR).replace(b"::", _UNIT_SEPARATOR)
+            data = self._decoded(data)
+            if self._double:
+                data, self._held = self._held + data, b""
+                # The last of an odd run of colons may pair with the first of the next piece.
+                if (len(data) - len(data.rstrip(b":"))) % 2 and not ended:
+                    data, self._held = data[:-1], b":"
+                data = data.replace(_UNIT_SEPARATOR, SUBSTITUTE.encode())
+                data = data.replace(b"::", _UNIT_SEPARATOR)
             if data or ended:
                 return data
+
+    def _decoded(self, data: bytes) -> bytes:
+        if data.isascii() and not self._decoder.getstate()[0]:
+            return data
+        text = self._decoder.decode(data, final=not data)
+        return _ESCAPED.sub(SUBSTITUTE, text).encode("utf-8")
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Fill `buffer` from the front; return the bytes written, 0 at the end."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from training.data.columns import ColumnNames
 from training.data.errors import DataError
 from training.data.interactions import Interactions, make_interactions, read_interactions
+from training.data.text_format import SourceStream
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -172,6 +173,37 @@ def test_blank_lines_may_stand_before_the_header(tmp_path: Path) -> None:
     report = read_interactions(path).report
     assert report.rows == 1
     assert [row.line for row in report.bad_examples] == [5, 6]
+
+
+@pytest.mark.parametrize("separator", [",", "::"])
+def test_torn_rows_that_are_no_utf8_are_counted(tmp_path: Path, separator: str) -> None:
+    rows = [b"a,b,5,1", b"a,\xff", b"\xc3\xa9,c,5,2", b"\xe9,c,5,3", b"d,e,5,\xff", b"\xc3"]
+    content = b"\n".join(rows).replace(b",", separator.encode())
+    data = read_interactions(write(tmp_path / "x.dat", content))
+    assert [row[:2] for row in triples(data)] == [("a", "b"), ("é", "c")]
+    assert [row.line for row in data.report.bad_examples] == [2, 4, 5, 6]
+    assert data.report.bad_examples[1].reason == "user id is not UTF-8"
+
+
+@pytest.mark.parametrize("separator", [",", "::"])
+@settings(deadline=None)
+@given(
+    content=st.lists(
+        st.sampled_from([b":", b"::", b"a", "é".encode(), b"\xff", "🜚".encode(), b"\n"])
+    ).map(b"".join),
+    size=st.integers(8, 20),
+)
+def test_the_stream_reads_alike_in_pieces_of_any_size(
+    tmp_path_factory: pytest.TempPathFactory, separator: str, content: bytes, size: int
+) -> None:
+    path = write(tmp_path_factory.mktemp("stream") / "x", content)
+    with SourceStream(path, separator=separator, on_progress=None) as stream:
+        pieces = list(iter(lambda: stream.read(size), b""))
+    with SourceStream(path, separator=separator, on_progress=None) as stream:
+        whole = stream.read() + stream.read()
+    assert b"".join(pieces) == whole
+    assert max(map(len, pieces), default=0) <= size
+    whole.decode()
 
 
 def test_a_stray_quote_between_tabs_costs_nothing(tmp_path: Path) -> None:
