@@ -70,7 +70,7 @@ def test_the_id_column_can_be_named_and_is_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".item", ".parquet", ".csv.gz"])
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(content=st.binary(max_size=200).map(lambda tail: b"item_id,title\n" + tail) | st.binary())
 def test_random_bytes_raise_nothing_but_our_error(

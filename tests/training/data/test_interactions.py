@@ -362,7 +362,7 @@ def test_arrays_are_read_only_and_the_summary_speaks() -> None:
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".inter", ".dat", ".csv.gz", ".parquet"])
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(content=st.binary(max_size=300))
 def test_random_bytes_raise_nothing_but_our_error(
@@ -377,7 +377,7 @@ CELL = st.sampled_from(
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     rows=st.lists(st.lists(CELL, min_size=0, max_size=4), max_size=8),
