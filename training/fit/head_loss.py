@@ -170,7 +170,8 @@ def _evidence(
 
 
 def _subtract_target(shares: Tensor, place: Tensor, weight: float) -> None:
-    shares.scatter_add_(1, place, torch.full(place.shape, -weight))
+    # One cell a row, so plain indexing is exact, and far faster than scatter_add_.
+    shares[torch.arange(len(place)), place[:, 0]] -= weight
 
 
 def _accumulate(parameter: torch.nn.Parameter, rows: Tensor, gradient: Tensor) -> None:

@@ -1,0 +1,46 @@
+"""Options that several commands share, said once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_data_options(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add --data and how to read it."""
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=required,
+        metavar="FILE",
+        help="interactions: CSV, TSV ('::' too), RecBole .inter, Parquet, or a directory of "
+        "Parquet parts",
+    )
+    command.add_argument(
+        "--items", type=Path, metavar="FILE", help="item attributes (item_id, title, genres, ...)"
+    )
+    command.add_argument("--user-column", metavar="NAME", help="default: found by common names")
+    command.add_argument("--item-column", metavar="NAME", help="default: found by common names")
+    command.add_argument("--time-column", metavar="NAME", help="default: found by common names")
+    command.add_argument("--strict", action="store_true", help="refuse the file when a row is bad")
+    command.add_argument(
+        "--split",
+        choices=("leave-one-out", "temporal"),
+        default="leave-one-out",
+        help="how test and validation are set apart (default: %(default)s)",
+    )
+
+
+def add_json_option(command: argparse.ArgumentParser) -> None:
+    """Add --json: the result as one JSON document on standard output."""
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def column_names(arguments: argparse.Namespace) -> Any:
+    """Return the ColumnNames that the options give."""
+    from training.data.columns import ColumnNames
+
+    return ColumnNames(
+        user=arguments.user_column, item=arguments.item_column, timestamp=arguments.time_column
+    )

@@ -1,0 +1,110 @@
+"""`canet train`: from a file of interactions to a published checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cli.errors import explained
+from cli.options import add_data_options, add_json_option, column_names
+from cli.progress import ConsoleProgress
+
+
+def register(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser(
+        "train",
+        help="train a checkpoint and move CURRENT to it",
+        description="Train a supernet and its router on a file of interactions, test once, and "
+        "publish the checkpoint. Killed runs continue where they stopped when the same command "
+        "is given again. Interrupt or --max-minutes stop cleanly with the best so far.",
+    )
+    add_data_options(command)
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="ROOT", help="model root to publish into"
+    )
+    command.add_argument(
+        "--preset",
+        choices=("small", "session", "long"),
+        help="architecture and plan (default: chosen from the data and printed)",
+    )
+    command.add_argument("--epochs", type=int, metavar="N", help="most epochs")
+    command.add_argument(
+        "--max-minutes", type=float, metavar="N", help="stop cleanly with the best so far"
+    )
+    command.add_argument(
+        "--budget",
+        type=float,
+        metavar="SHARE",
+        help="share of the full network's FLOPs the default price must meet, such as 0.35 "
+        "(default: the cheapest price that keeps validation NDCG@10 within 0.5 %%)",
+    )
+    seen = command.add_mutually_exclusive_group()
+    seen.add_argument(
+        "--exclude-seen",
+        action="store_true",
+        default=None,
+        dest="exclude_seen",
+        help="leave seen items out of rankings (default: when the data has no repeats)",
+    )
+    seen.add_argument("--keep-seen", action="store_false", dest="exclude_seen")
+    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    command.add_argument("--threads", type=int, metavar="N", help="torch threads (default: cores)")
+    command.add_argument("--fresh", action="store_true", help="do not continue a killed run")
+    add_json_option(command)
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train and print the evaluation."""
+    from training.evaluate.report import render_table
+
+    from training.pipeline import TrainRequest, train
+
+    with explained():
+        result = train(
+            TrainRequest(
+                data=arguments.data,
+                out=arguments.out,
+                items=arguments.items,
+                columns=column_names(arguments),
+                strict=arguments.strict,
+                split=arguments.split,
+                preset=arguments.preset,
+                seed=arguments.seed,
+                epochs=arguments.epochs,
+                max_seconds=(
+                    60 * arguments.max_minutes if arguments.max_minutes is not None else None
+                ),
+                budget=arguments.budget,
+                exclude_seen=arguments.exclude_seen,
+                threads=arguments.threads,
+                resume=not arguments.fresh,
+            ),
+            ConsoleProgress(),
+        )
+    if arguments.json:
+        print(
+            json.dumps(
+                {
+                    "version": result.version,
+                    "path": str(result.path),
+                    "preset": result.preset,
+                    "price": result.price,
+                    "epochs": result.epochs,
+                    "best_epoch": result.best_epoch,
+                    "stopped": result.stopped,
+                    "seconds": result.seconds,
+                    **result.evaluation.to_json(),
+                }
+            )
+        )
+        return 0
+    print(render_table(result.evaluation.rows))
+    print(
+        f"published {result.path} ({result.epochs} epochs, best {result.best_epoch}, stopped by "
+        f"{result.stopped}, {result.seconds / 60:.1f} minutes)"
+    )
+    return 0

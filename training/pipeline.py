@@ -1,0 +1,198 @@
+"""One training run from a file of interactions to a published checkpoint."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models.catalog import Catalog
+from training.data.attributes import read_item_attributes
+from training.data.columns import ColumnNames
+from training.data.interactions import Interactions, read_interactions
+from training.data.split import Split, leave_one_out, temporal
+from training.evaluate.evaluation import Evaluation, evaluate
+from training.fit.allocator import tame_allocator
+from training.fit.loop import fit, sample_cases
+from training.fit.presets import Preset, choose_preset
+from training.progress import Progress
+from training.publish.publish import publish
+from training.publish.route import route
+
+_ROUTER_CASES = 20_000
+# Above this share of repeated (user, item) rows, people come back to items.
+_REPEATS = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """What one run is asked for. None leaves a choice to the data or the preset.
+
+    `budget` is a share of the full network's total FLOPs; without one the default price is the
+    one that keeps validation NDCG@10 within half a percent of the full network. `exclude_seen`
+    defaults to whether users (almost) never repeat an item.
+    """
+
+    data: Path
+    out: Path
+    items: Path | None = None
+    columns: ColumnNames | None = None
+    strict: bool = False
+    split: str = "leave-one-out"
+    preset: str | None = None
+    seed: int = 0
+    epochs: int | None = None
+    max_seconds: float | None = None
+    budget: float | None = None
+    exclude_seen: bool | None = None
+    threads: int | None = None
+    resume: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """What one run made. `seconds` is wall time of the whole run."""
+
+    version: str
+    path: Path
+    preset: str
+    price: float
+    epochs: int
+    best_epoch: int
+    stopped: str
+    seconds: float
+    evaluation: Evaluation
+
+
+def train(request: TrainRequest, progress: Progress) -> TrainResult:
+    """Read, split, fit, route, test once and publish; CURRENT names the new version afterwards.
+
+    Raises DataError (bad data), ValueError (bad request), CheckpointError (cannot publish).
+    """
+    began = time.monotonic()
+    tame_allocator()
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    torch.set_flush_denormal(True)
+    interactions = read(request.data, request.columns, strict=request.strict, progress=progress)
+    split = make_split(interactions, request.split, items=request.items)
+    repeats = repeats_items(interactions)
+    exclude_seen = not repeats if request.exclude_seen is None else request.exclude_seen
+    preset = _preset(request, split)
+    progress.log(preset.summary())
+    progress.log(
+        "seen items are "
+        + ("left out of every ranking" if exclude_seen else "kept: users repeat items here")
+    )
+    fitted = fit(
+        split,
+        preset.supernet,
+        preset.train,
+        exclude_seen=exclude_seen,
+        progress=progress,
+        resume_root=request.out if request.resume else None,
+        data_digest=interactions.digest,
+    )
+    routed = route(
+        fitted,
+        sample_cases(split.validation, _ROUTER_CASES, request.seed),
+        budget=request.budget,
+        exclude_seen=exclude_seen,
+        seed=request.seed,
+        progress=progress,
+    )
+    evaluation = evaluate(
+        routed.ranker,
+        split,
+        split.open_test(),
+        price=routed.price,
+        validation_ndcg_S=routed.validation_ndcg_S,
+        exclude_seen=exclude_seen,
+        seed=request.seed,
+        progress=progress,
+    )
+    seconds = time.monotonic() - began
+    facts = {
+        "preset": preset.name,
+        "seconds": round(seconds, 1),
+        "epochs": len(fitted.epochs),
+        "best_epoch": fitted.best_epoch + 1,
+        "stopped": fitted.stopped,
+        "rows": len(interactions),
+        "data_digest": interactions.digest,
+        "split": split.description,
+        "config": preset.train.to_json(),
+    }
+    version = publish(
+        request.out,
+        interactions=interactions,
+        split=split,
+        fitted=fitted,
+        routed=routed,
+        evaluation=evaluation,
+        training=facts,
+        repeats=repeats,
+    )
+    return TrainResult(
+        version=version,
+        path=request.out / version,
+        preset=preset.name,
+        price=routed.price,
+        epochs=len(fitted.epochs),
+        best_epoch=fitted.best_epoch + 1,
+        stopped=fitted.stopped,
+        seconds=seconds,
+        evaluation=evaluation,
+    )
+
+
+def read(
+    data: Path, columns: ColumnNames | None, *, strict: bool, progress: Progress
+) -> Interactions:
+    """Read the interactions, with a bar, and show what was found."""
+    with progress.track(f"reading {data.name}", 100) as advance:
+        shown = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal shown
+            share = int(100 * done / max(1, total))
+            advance(share - shown)
+            shown = share
+
+        interactions = read_interactions(data, columns, strict=strict, on_progress=report)
+    progress.log(interactions.report.summary())
+    return interactions
+
+
+def make_split(
+    interactions: Interactions,
+    kind: str,
+    *,
+    items: Path | None = None,
+    catalog: Catalog | None = None,
+) -> Split:
+    """Return the split called `kind`: leave-one-out or temporal. ValueError for another kind."""
+    attributes = read_item_attributes(items) if items is not None else None
+    if kind == "leave-one-out":
+        return leave_one_out(interactions, catalog=catalog, attributes=attributes)
+    if kind == "temporal":
+        return temporal(interactions, catalog=catalog, attributes=attributes)
+    raise ValueError(f"split {kind!r} is unknown; known are leave-one-out, temporal")
+
+
+def repeats_items(interactions: Interactions) -> bool:
+    """Whether users come back to items: then items they saw stay in the ranking."""
+    return interactions.report.repeat_share > _REPEATS
+
+
+def _preset(request: TrainRequest, split: Split) -> Preset:
+    preset = choose_preset(split, name=request.preset, seed=request.seed)
+    changes: dict[str, Any] = {}
+    if request.epochs is not None:
+        changes["epochs"] = request.epochs
+    if request.max_seconds is not None:
+        changes["max_seconds"] = request.max_seconds
+    return replace(preset, train=replace(preset.train, **changes))

@@ -1,0 +1,115 @@
+"""Write the trained, routed and tested model as a checkpoint and move CURRENT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from models.checkpoint.contents import CheckpointContents
+from models.checkpoint.manifest import PricePoint, RouterEntry, SubmodelEntry
+from models.checkpoint.store import current
+from models.checkpoint.write import write_checkpoint
+from models.ranker import Ranker
+from models.router import ROUTER_FEATURES
+from training.data.catalog_build import popular_items
+from training.data.interactions import Interactions
+from training.data.split import Split
+from training.evaluate.evaluation import Evaluation
+from training.fit.loop import Fitted
+from training.fit.router_fit import HIDDEN
+from training.publish.golden import golden_queries
+from training.publish.route import Routed
+
+_POPULAR = 10_000
+
+
+def publish(
+    root: Path,
+    *,
+    interactions: Interactions,
+    split: Split,
+    fitted: Fitted,
+    routed: Routed,
+    evaluation: Evaluation,
+    training: Mapping[str, Any],
+    repeats: bool,
+) -> str:
+    """Return the new version; CURRENT names it. CheckpointError when it cannot be written.
+
+    What CURRENT named before becomes the parent.
+    """
+    report = interactions.report
+    ranker = routed.ranker
+    contents = CheckpointContents(
+        config=ranker.config,
+        submodels=_entries(ranker),
+        router=RouterEntry(
+            submodels=tuple(submodel.name for submodel in ranker.served),
+            hidden=HIDDEN,
+            features=ROUTER_FEATURES,
+            price=routed.price,
+            price_curve=tuple(
+                PricePoint(price=point.price, flops_ratio=point.flops_ratio, ndcg_10=point.ndcg_10)
+                for point in routed.points
+            ),
+        ),
+        tensors=tensors(fitted, routed),
+        catalog=split.catalog,
+        popular=popular_items(interactions, limit=_POPULAR),
+        golden=golden_queries(ranker, split.catalog, split.validation),
+        evaluation=evaluation.to_json(),
+        metrics=evaluation.metrics(),
+        training=dict(training),
+        repeats=repeats,
+        data_until=(
+            datetime.fromtimestamp(report.last_time_ms / 1000, UTC).isoformat()
+            if interactions.has_times
+            else None
+        ),
+        code_revision=_revision(),
+        parent=current(root) if root.is_dir() else None,
+    )
+    return write_checkpoint(root, contents)
+
+
+def tensors(fitted: Fitted, routed: Routed) -> dict[str, Tensor]:
+    """Return every tensor of the checkpoint under its published name."""
+    router = routed.ranker.router
+    assert router is not None
+    named = {f"supernet.{name}": t for name, t in fitted.supernet.state_dict().items()}
+    named.update({f"router.{name}": tensor for name, tensor in router.state_dict().items()})
+    if fitted.memory is not None:
+        named["memory.offsets"] = fitted.memory.offsets
+        named["memory.items"] = fitted.memory.items
+        named["memory.weights"] = fitted.memory.weights
+    return {name: tensor.detach().contiguous() for name, tensor in named.items()}
+
+
+def _entries(ranker: Ranker) -> list[SubmodelEntry]:
+    most = ranker.config.max_length
+    full = ranker.full_cost(most).total
+    entries = []
+    for place, submodel in enumerate(ranker.served):
+        cost = ranker.cost(place, most, routed=True)
+        entries.append(
+            SubmodelEntry(
+                name=submodel.name,
+                flops_router=cost.router,
+                flops_encoder=cost.encoder,
+                flops_scoring=cost.scoring,
+                flops_ratio=cost.total / full,
+            )
+        )
+    return entries
+
+
+def _revision() -> str:
+    try:
+        return f"canet-serve {version('canet-serve')}"
+    except PackageNotFoundError:
+        return "canet-serve"
