@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from itertools import pairwise
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ def parse_items(data: bytes, *, num_items: int) -> Catalog:
     attributes: list[Attributes] = []
     described = False
     for number, row in _rows(data, ITEMS_FILE):
-        if not isinstance(row, dict) or not {"item_id"} <= set(row) <= {"item_id", "attributes"}:
+        if not isinstance(row, dict) or not {"item_id"} <= row.keys() <= {"item_id", "attributes"}:
             raise _bad_items(f"line {number} must hold item_id and, if any, attributes")
         external = row["item_id"]
         if not is_external_id(external):
@@ -173,28 +174,30 @@ def _lines(rows: Any) -> bytes:
 
 
 def _rows(data: bytes, file: str) -> Iterator[tuple[int, Any]]:
-    start = 0
-    number = 0
-    while start < len(data):
-        number += 1
-        end = data.find(b"\n", start)
-        if end < 0:
-            raise CheckpointError(Reason.BAD_JSON, f"{file} does not end with a line feed")
-        if end - start > MAX_ROW_BYTES:
+    if data and not data.endswith(b"\n"):
+        raise CheckpointError(Reason.BAD_JSON, f"{file} does not end with a line feed")
+    for number, line in enumerate(BytesIO(data), start=1):
+        if len(line) > MAX_ROW_BYTES:
             raise CheckpointError(
                 Reason.TOO_LARGE, f"{file} line {number} is longer than {MAX_ROW_BYTES} bytes"
             )
-        yield number, parse_json(data[start:end], f"{file} line {number}")
-        start = end + 1
+        yield number, parse_json(line, f"{file} line {number}")
 
 
 def _are_attributes(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(attribute, str | float)
-        or (isinstance(attribute, int) and abs(attribute) < 2**63)
-        or (isinstance(attribute, list) and all(isinstance(part, str) for part in attribute))
-        for attribute in value.values()
-    )
+    return isinstance(value, dict) and all(map(_is_attribute, value.values()))
+
+
+def _is_attribute(value: Any) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    if isinstance(value, list):
+        return all(map(_is_text, value))
+    return isinstance(value, str | float)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_number(value: Any) -> bool:
