@@ -27,7 +27,7 @@ def register(commands: Any) -> None:
     )
     command.add_argument(
         "--preset",
-        choices=("small", "session", "long"),
+        choices=("small", "session-like", "long-history"),
         help="architecture and plan (default: chosen from the data and printed)",
     )
     command.add_argument("--epochs", type=int, metavar="N", help="most epochs")

@@ -13,6 +13,7 @@ from models.catalog import Catalog
 from training.data.attributes import read_item_attributes
 from training.data.columns import ColumnNames
 from training.data.interactions import Interactions, read_interactions
+from training.data.profile import DataProfile, profile
 from training.data.split import Split, leave_one_out, temporal
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.fit.allocator import tame_allocator
@@ -23,8 +24,6 @@ from training.publish.publish import publish
 from training.publish.route import route
 
 _ROUTER_CASES = 20_000
-# Above this share of repeated (user, item) rows, people come back to items.
-_REPEATS = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +78,10 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     torch.set_flush_denormal(True)
     interactions = read(request.data, request.columns, strict=request.strict, progress=progress)
     split = make_split(interactions, request.split, items=request.items)
-    repeats = repeats_items(interactions)
-    exclude_seen = not repeats if request.exclude_seen is None else request.exclude_seen
-    preset = _preset(request, split)
+    found = profile(interactions)
+    progress.log(found.summary())
+    exclude_seen = found.exclude_seen if request.exclude_seen is None else request.exclude_seen
+    preset = _preset(request, found, len(split.catalog))
     progress.log(preset.summary())
     progress.log(
         "seen items are "
@@ -134,7 +134,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         routed=routed,
         evaluation=evaluation,
         training=facts,
-        repeats=repeats,
+        repeats=not found.exclude_seen,
     )
     return TrainResult(
         version=version,
@@ -183,13 +183,8 @@ def make_split(
     raise ValueError(f"split {kind!r} is unknown; known are leave-one-out, temporal")
 
 
-def repeats_items(interactions: Interactions) -> bool:
-    """Whether users come back to items: then items they saw stay in the ranking."""
-    return interactions.report.repeat_share > _REPEATS
-
-
-def _preset(request: TrainRequest, split: Split) -> Preset:
-    preset = choose_preset(split, name=request.preset, seed=request.seed)
+def _preset(request: TrainRequest, found: DataProfile, num_items: int) -> Preset:
+    preset = choose_preset(found, num_items=num_items, name=request.preset, seed=request.seed)
     changes: dict[str, Any] = {}
     if request.epochs is not None:
         changes["epochs"] = request.epochs

@@ -12,15 +12,16 @@ from training.data.interactions import Interactions
 Kind = Literal["small", "session-like", "long-history"]
 
 SMALL_ROWS = 250_000
-LONG_MEDIAN = 30
+SESSION_P95 = 30
+REPEATS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataProfile:
     """Figures of one data set. Shares are in 0..1; lengths count interactions per user.
 
-    `kind` is "small" below 250,000 interactions; else "long-history" when the median user has
-    at least 30, else "session-like". `density` is rows over users times items.
+    `kind` is "session-like" when 95 % of users have at most 30 interactions; else "small" below
+    250,000 interactions, else "long-history". `density` is rows over users times items.
     `top_item_share`: the share of interactions on the most popular 1 % of the items.
     """
 
@@ -38,8 +39,11 @@ class DataProfile:
 
     @property
     def exclude_seen(self) -> bool:
-        """Whether a user's seen items should be filtered: only where nobody ever repeats."""
-        return self.repeat_share == 0.0
+        """Whether a user's seen items should be filtered: only where (almost) nobody repeats.
+
+        The limit is 1 % of the interactions.
+        """
+        return self.repeat_share <= REPEATS
 
     def summary(self) -> str:
         """Return the profile as lines for a person."""
@@ -61,18 +65,19 @@ def profile(interactions: Interactions) -> DataProfile:
     counts = np.sort(np.bincount(interactions.item_codes, minlength=interactions.num_items))
     top = max(1, interactions.num_items // 100)
     rows, median = len(interactions), float(np.median(lengths))
-    kind: Kind = "session-like"
-    if rows < SMALL_ROWS:
+    p95 = float(np.percentile(lengths, 95))
+    kind: Kind = "long-history"
+    if p95 <= SESSION_P95:
+        kind = "session-like"
+    elif rows < SMALL_ROWS:
         kind = "small"
-    elif median >= LONG_MEDIAN:
-        kind = "long-history"
     return DataProfile(
         users=interactions.num_users,
         items=interactions.num_items,
         interactions=rows,
         mean_length=float(lengths.mean()),
         median_length=median,
-        p95_length=float(np.percentile(lengths, 95)),
+        p95_length=p95,
         max_length=int(lengths.max()),
         density=rows / (interactions.num_users * interactions.num_items),
         repeat_share=interactions.report.repeat_share,

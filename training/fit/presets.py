@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from models.config import SupernetConfig
-from training.data.split import Split
+from training.data.profile import DataProfile
 from training.fit.config import TrainConfig
 
 
@@ -53,7 +51,7 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
         ),
     ),
     # Short histories over a wide catalog: shallow is enough, scoring dominates.
-    "session": (
+    "session-like": (
         {"max_length": 32, "depths": (1, 2), "widths": (32, 64), "emb_widths": (32, 64)},
         TrainConfig(
             epochs=40,
@@ -66,7 +64,7 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
         ),
     ),
     # Long histories: depth and width pay.
-    "long": (
+    "long-history": (
         {"max_length": 100, "depths": (1, 2, 4), "widths": (32, 64, 128), "emb_widths": (32, 64)},
         TrainConfig(
             epochs=60,
@@ -81,31 +79,23 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
 }
 
 
-def choose_preset(split: Split, *, name: str | None = None, seed: int = 0) -> Preset:
-    """Return the preset that fits the training part, or the one called `name`.
+def choose_preset(
+    found: DataProfile, *, num_items: int, name: str | None = None, seed: int = 0
+) -> Preset:
+    """Return the preset for the kind of data found, or the one called `name`.
 
-    Under 200,000 training interactions with a median history of at least 10: small. A 95th
-    percentile of at most 30 items per user: session. Otherwise: long. ValueError for an unknown
-    name.
+    ValueError for an unknown name.
     """
-    lengths = split.training.lengths()
-    lengths = lengths[lengths > 0]
-    total, median = int(lengths.sum()), float(np.median(lengths))
-    p95 = float(np.percentile(lengths, 95))
-    if name is not None:
-        if name not in PRESETS:
-            raise ValueError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
+    if name is None:
+        name, reason = found.kind, f"chosen for {found.kind} data"
+    elif name in PRESETS:
         reason = "asked for"
-    elif p95 <= 30:
-        name, reason = "session", f"95 % of users have at most {p95:.0f} interactions"
-    elif total < 200_000:
-        name, reason = "small", f"{total:,} training interactions"
     else:
-        name, reason = "long", f"{total:,} training interactions, median history {median:.0f}"
+        raise ValueError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
     axes, train = PRESETS[name]
     return Preset(
         name=name,
         reason=reason,
-        supernet=SupernetConfig(num_items=len(split.catalog), **axes),
+        supernet=SupernetConfig(num_items=num_items, **axes),
         train=replace(train, seed=seed),
     )

@@ -16,9 +16,15 @@ def test_figures_by_hand() -> None:
     assert found.density == 1.0
     assert found.repeat_share == pytest.approx(1 / 6)
     assert found.top_item_share == 0.5
-    assert found.kind == "small"
+    assert found.kind == "session-like"
     assert not found.exclude_seen
-    assert "small data: 6 interactions" in found.summary()
+    assert "session-like data: 6 interactions" in found.summary()
+
+
+def test_small_data_is_told_by_its_rows() -> None:
+    users = np.char.mod("%d", np.arange(5_000) // 50).tolist()
+    items = np.char.mod("%d", np.arange(5_000) % 97).tolist()
+    assert profile(make_interactions(users, items)).kind == "small"
 
 
 @pytest.mark.parametrize(("length", "kind"), [(4, "session-like"), (50, "long-history")])
