@@ -88,6 +88,7 @@ def test_killed_at_random_moments_everything_published_is_whole(
 ) -> None:
     rng = random.Random(7)
     seen = 0
+    named = ""
     for kill in range(30):
         pid = nursery.publisher(tmp_path, 10_000)
         # Every third publisher gets through at least once, however slow the machine is.
@@ -99,9 +100,12 @@ def test_killed_at_random_moments_everything_published_is_whole(
         versions = list_versions(tmp_path)
         for version in versions[seen:]:
             read_checkpoint(tmp_path / version)
-        if versions:
-            # The kill may have come between the last rename and CURRENT.
-            assert current(tmp_path) in {*versions[-2:], None}
+        # A kill between a rename and CURRENT leaves it behind, at a version that is whole.
+        named_before, named = named, current(tmp_path) or ""
+        assert named in {*versions, ""}
+        assert named >= named_before
+        # At most one version of each publisher can be in between.
+        assert not versions[seen:] or named >= max(["", *versions[seen:-1]])
         seen = len(versions)
     assert seen, "no publisher got through before its kill"
     assert list(tmp_path.glob(".tmp-*")), "no kill struck inside a publication"
