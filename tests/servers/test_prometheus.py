@@ -1,0 +1,202 @@
+"""A real Prometheus scrapes the real service under load; every shipped expression has an answer."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.deploy.files import (
+    ROOT,
+    RULES,
+    Expression,
+    panel_expressions,
+    read_yaml,
+    rule_expressions,
+    rules,
+)
+from tests.servers.processes import free_port, required, running, wait_until
+from training.datasets.synthetic import SyntheticConfig, generate, write
+from training.pipeline import TrainRequest, train
+from training.progress import Silent
+
+pytestmark = pytest.mark.servers
+
+SCRAPE_SECONDS = 1
+# What Grafana puts in for its variables at this scrape interval and a range of five minutes.
+PANELS = panel_expressions(rate_interval="20s", time_range="5m")
+RULE_EXPRESSIONS = rule_expressions()
+RECORDED = sorted({rule["record"] for _, rule in rules() if "record" in rule})
+ALERTS = sorted(rule["alert"] for _, rule in rules() if "alert" in rule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """A service that has been asked, and the Prometheus that watched."""
+
+    prometheus: str
+    answers: list[dict[str, Any]]
+
+    def query(self, text: str) -> list[float]:
+        """The value of every series; ValueError with Prometheus' words when it is refused."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": text}, timeout=10)
+        body = answer.json()
+        if body["status"] != "success":
+            raise ValueError(body["error"])
+        return [float(series["value"][1]) for series in body["data"]["result"]]
+
+    def complaint(self, text: str) -> str | None:
+        """What is wrong with an expression on this stack; None when it has a number to show."""
+        try:
+            values = self.query(text)
+        except ValueError as error:
+            return str(error)
+        if not values:
+            return "empty"
+        return "NaN only" if all(math.isnan(value) for value in values) else None
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint trained for a moment on a little made-up data."""
+    place = tmp_path_factory.mktemp("trained")
+    data, items = write(generate(SyntheticConfig(users=300, items=120, topics=8)), place / "data")
+    train(TrainRequest(data=data, items=items, out=place / "models", epochs=1, threads=1), Silent())
+    return place / "models"
+
+
+@pytest.fixture(scope="module")
+def stack(
+    models: Path, real_redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    binary = required("prometheus", "prometheus")
+    place = tmp_path_factory.mktemp("stack")
+    service_port, prometheus_port = free_port(), free_port()
+    service = f"http://127.0.0.1:{service_port}"
+    prometheus = f"http://127.0.0.1:{prometheus_port}"
+    environ = {
+        "CANET_MODEL_ROOT": str(models),
+        "CANET_PORT": str(service_port),
+        "CANET_REDIS_URL": real_redis_url,
+        "CANET_REDIS_OP_TIMEOUT_MS": "1000",
+        "CANET_DEADLINE_MS": "5000",
+        "CANET_DRAIN_SECONDS": "0",
+    }
+    config = shipped_config(f"127.0.0.1:{service_port}")
+    (place / "prometheus.yml").write_text(yaml.safe_dump(config))
+    serve = [sys.executable, "-m", "service.serve"]
+    watch = [
+        binary,
+        f"--config.file={place / 'prometheus.yml'}",
+        f"--storage.tsdb.path={place / 'data'}",
+        f"--web.listen-address=127.0.0.1:{prometheus_port}",
+    ]
+    with (
+        running(serve, f"{service}/readyz", place / "service.log", environ),
+        running(watch, f"{prometheus}/-/ready", place / "prometheus.log"),
+    ):
+        stack = Stack(prometheus=prometheus, answers=[])
+        # rate() needs a sample from before the load: wait for the first scrape.
+        wait_until(lambda: stack.query('up{job="canet"}') == [1.0], 30, "no scrape")
+        with httpx.Client(base_url=service, timeout=10) as client:
+            for turn in range(6):
+                stack.answers.extend(ask(client, turn))
+                time.sleep(SCRAPE_SECONDS)
+        wait_until(
+            lambda: stack.query("sum(canet_recommendations_total)") == [len(stack.answers)],
+            30,
+            "the counters have not arrived",
+        )
+        time.sleep(2 * SCRAPE_SECONDS)
+        yield stack
+
+
+def shipped_config(target: str) -> dict[str, Any]:
+    """The shipped configuration; only where to look and how often is the test's."""
+    config: dict[str, Any] = read_yaml(ROOT / "docker/prometheus/prometheus.yml")
+    seconds = f"{SCRAPE_SECONDS}s"
+    config["global"].update(scrape_interval=seconds, scrape_timeout=seconds)
+    config["global"]["evaluation_interval"] = seconds
+    config["rule_files"] = [str(RULES / "*.yml")]
+    (job, _) = config["scrape_configs"]
+    del job["dns_sd_configs"]
+    job["static_configs"] = [{"targets": [target]}]
+    config["scrape_configs"] = [job]
+    return config
+
+
+def ask(client: httpx.Client, turn: int) -> list[dict[str, Any]]:
+    """Send one turn of mixed traffic; return every recommendation that was answered."""
+    users = [f"load-{turn}-{number}" for number in range(8)]
+    items = [f"i{number:06d}" for number in range(1, 9)]
+    events = [
+        {"user_id": user, "item_id": item}
+        for place, user in enumerate(users)
+        for item in items[: place + 1]
+    ]
+    client.post("/v1/events", json={"events": events}).raise_for_status()
+    bodies: list[dict[str, Any]] = [{"user_id": user} for user in users]
+    bodies += [
+        {"history": items[:5], "compute": {"mode": "full"}},
+        {"history": [*items[:2], "no-such-item"], "k": 3},
+        {"user_id": f"nobody-{turn}"},
+        {"history": items[:3], "candidates": items[3:5]},
+    ]
+    answered = [client.post("/recommend", json=body).raise_for_status().json() for body in bodies]
+    batch = client.post("/v1/recommend/batch", json={"requests": bodies}).raise_for_status()
+    answered += [entry["result"] for entry in batch.json()["results"]]
+    assert client.post("/v1/recommend", json={"k": 0}).status_code == 422
+    assert client.get("/no-such-page").status_code == 404
+    client.get(f"/v1/users/{users[0]}/history").raise_for_status()
+    client.get(f"/v1/items/{items[0]}/similar").raise_for_status()
+    client.delete(f"/v1/users/{users[-1]}/history").raise_for_status()
+    return answered
+
+
+@pytest.mark.parametrize("expression", PANELS, ids=lambda expression: expression.where)
+def test_every_panel_shows_numbers(stack: Stack, expression: Expression) -> None:
+    assert stack.complaint(expression.text) is None, expression.text
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_recording_rule_records_numbers(stack: Stack, name: str) -> None:
+    assert stack.complaint(name) is None
+
+
+@pytest.mark.parametrize("expression", RULE_EXPRESSIONS, ids=lambda expression: expression.where)
+def test_every_series_that_a_rule_reads_exists(stack: Stack, expression: Expression) -> None:
+    for metric in sorted(expression.metrics):
+        assert stack.complaint(f"count({metric})") is None, metric
+
+
+def test_prometheus_evaluates_every_rule_without_an_error_and_nothing_fires(stack: Stack) -> None:
+    groups = httpx.get(f"{stack.prometheus}/api/v1/rules", timeout=10).json()["data"]["groups"]
+    loaded = [rule for group in groups for rule in group["rules"]]
+    assert sorted(rule["name"] for rule in loaded) == sorted([*RECORDED, *ALERTS])
+    assert {rule["health"] for rule in loaded} == {"ok"}, [rule.get("lastError") for rule in loaded]
+    assert {rule["name"] for rule in loaded if rule.get("state") == "firing"} == set()
+
+
+def test_a_misspelt_metric_and_a_wrong_query_are_caught(stack: Stack) -> None:
+    assert stack.complaint("rate(canet_compute_flop_total[20s])") == "empty"
+    assert "parse error" in (stack.complaint("rate(canet_compute_flops_total[20s)") or "")
+    assert stack.complaint("canet_model_info / 0 * 0") == "NaN only"
+
+
+def test_the_flops_that_prometheus_counts_are_those_of_the_answers(stack: Stack) -> None:
+    for metric, field in (
+        ("canet_compute_flops_total", "flops"),
+        ("canet_compute_baseline_flops_total", "flops_full"),
+    ):
+        told = sum(answer["compute"][field] for answer in stack.answers)
+        assert stack.query(f"sum({metric})") == [told]
+    by_submodel = stack.query("sum(canet_submodel_requests_total)")
+    assert by_submodel == [sum(answer["source"] == "model" for answer in stack.answers)]
