@@ -2,7 +2,7 @@
 # Gives a fresh stack something to serve: without a published checkpoint, a small one is trained
 # on SYNTHETIC interactions. It does nothing once CURRENT exists, so real models are never touched.
 set -eu
-models=/models
+models=${MODELS:-/models}
 if [ -f "$models/CURRENT" ]; then
     echo "bootstrap: $(cat "$models/CURRENT") is published already; nothing to do"
     exit 0
