@@ -1,0 +1,64 @@
+"""What one request carries from middleware to route and back, and what all requests share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from service.engine.batcher import Batcher
+from service.ingest import Ingester
+from service.lifecycle.contract import ModelManager
+from service.logs import UserHasher
+from service.metrics import Metrics
+from service.recommend import Recommender
+from service.settings import Settings
+from service.store.contract import HistoryStore
+
+SCOPE_KEY = "canet"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, as the middleware headers, counts and logs it."""
+
+    request_id: str
+    model_version: str | None = None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the canonical log line; no raw user ids, no histories."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that routes delegate to; built in `service.app` alone."""
+
+    settings: Settings
+    store: HistoryStore
+    models: ModelManager
+    batcher: Batcher
+    metrics: Metrics
+    recommender: Recommender
+    ingester: Ingester
+    hash_user: UserHasher
+    lifetime: Lifetime
+
+
+@dataclass(slots=True)
+class Lifetime:
+    """Whether the process is on its way out: `/readyz` says so, requests are still answered."""
+
+    draining: bool = False
+
+
+def services(request: Request) -> Services:
+    """Return what this app was built from."""
+    found: Services = request.app.state.services
+    return found
+
+
+def exchange(request: Request) -> Exchange:
+    """Return the middleware's record of this request."""
+    found: Exchange = request.scope[SCOPE_KEY]
+    return found

@@ -1,0 +1,202 @@
+"""Pure ASGI middleware: request id, headers, body limit, problems, metrics, canonical line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.context import SCOPE_KEY, Exchange
+from service.http.problems import MEDIA_TYPE, ProblemError, problem_of
+from service.logs import log_request
+from service.metrics import UNMATCHED, Metrics
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_HEADERS = (
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+)
+# Called every few seconds by machines: their lines are for debugging only.
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+log = logging.getLogger("canet.http")
+
+
+class Exchanges:
+    """Gives every request an Exchange, every answer its headers, and notes what happened.
+
+    `model_version` is asked for answers whose route did not name the model it used.
+    `routes` are the known route templates; others are counted as `unmatched`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        model_version: Callable[[], str | None],
+        routes: frozenset[str],
+    ) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._model_version = model_version
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        exchange = scope[SCOPE_KEY] = _begin(scope)
+        status: int | None = None
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(exchange, MutableHeaders(scope=message))
+            await send(message)
+
+        self._metrics.http_in_flight.inc()
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            exchange.fields["outcome"] = "client left"
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.code == "internal_error":
+                log.exception("request %s failed", exchange.request_id)
+            if status is not None:
+                raise
+            await send_problem(problem, scope, send_with_headers)
+        finally:
+            self._metrics.http_in_flight.dec()
+            if status is not None:
+                self._note(scope, exchange, status, time.perf_counter() - started)
+
+    def _add_headers(self, exchange: Exchange, headers: MutableHeaders) -> None:
+        headers["x-request-id"] = exchange.request_id
+        for name, value in _HEADERS:
+            headers[name] = value
+        version = exchange.model_version or self._model_version()
+        if version is not None:
+            headers["x-model-version"] = version
+        if exchange.stage_seconds:
+            headers["server-timing"] = ", ".join(
+                f"{stage};dur={seconds * 1000:.3f}"
+                for stage, seconds in exchange.stage_seconds.items()
+            )
+
+    def _note(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
+        template = getattr(scope.get("route"), "path", None)
+        route = template if template in self._routes and status != 405 else UNMATCHED
+        self._metrics.http_answered(scope["method"], route, status, seconds)
+        log_request(
+            {
+                "request_id": exchange.request_id,
+                "method": scope["method"] if len(scope["method"]) <= 16 else "other",
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+                **exchange.fields,
+                **{
+                    f"{stage}_seconds": round(value, 6)
+                    for stage, value in exchange.stage_seconds.items()
+                },
+            },
+            level=logging.DEBUG if route in _QUIET and status < 500 else logging.INFO,
+        )
+
+
+class BodyLimit:
+    """Refuses bodies longer than `limit` bytes: by their header, else as they arrive."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a counted body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or self._too_long(value)):
+                await send_problem(self._problem(), scope, send)
+                return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._limit:
+                    raise self._problem()
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _too_long(self, value: bytes) -> bool:
+        return len(value) > 18 or int(value) > self._limit
+
+    def _problem(self) -> ProblemError:
+        return ProblemError(
+            "body_too_large",
+            f"The body is longer than {self._limit} bytes; send less at once.",
+            headers={"Connection": "close"},
+        )
+
+
+async def send_problem(problem: ProblemError, scope: Scope, send: Send) -> None:
+    """Send the problem as the whole answer to the request of `scope`."""
+    exchange: Exchange = scope[SCOPE_KEY]
+    exchange.fields["code"] = problem.code
+    body = problem.render(request_id=exchange.request_id, instance=_instance(scope))
+    headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))}
+    headers |= {name.lower(): value for name, value in problem.all_headers().items()}
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": problem.kind.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def http_problem(error: HTTPException) -> ProblemError:
+    """Return the problem for what the router itself refuses."""
+    headers = dict(error.headers or {})
+    if error.status_code == 404:
+        return ProblemError("not_found", "GET /openapi.json lists the routes.", headers=headers)
+    if error.status_code == 405:
+        allowed = headers.get("Allow") or headers.get("allow") or "another method"
+        return ProblemError("method_not_allowed", f"This route knows {allowed}.", headers=headers)
+    if error.status_code < 500:
+        return ProblemError("bad_request", "The request cannot be read.", headers=headers)
+    return ProblemError("internal_error", "The log holds the reason under this request id.")
+
+
+def _begin(scope: Scope) -> Exchange:
+    request_id, trace_id = None, None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode("ascii")
+        elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
+            trace_id = match[1].decode("ascii")
+    fields: dict[str, Any] = {} if trace_id is None else {"trace_id": trace_id}
+    return Exchange(request_id=request_id or uuid.uuid4().hex, fields=fields)
+
+
+def _instance(scope: Scope) -> str:
+    """Return the path as it was sent, at most 512 characters."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw[:512].decode("ascii", "replace")

@@ -1,0 +1,77 @@
+"""Probes, metrics and what problem types mean; none of them needs a key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from prometheus_client import exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.http.answers import HealthAnswer, ReadyAnswer
+from service.http.body import reply
+from service.http.context import services
+from service.http.problems import KINDS
+
+PING_SECONDS = 1.0
+
+
+async def healthz(request: Request) -> Response:
+    """Say that the process runs, also while it drains."""
+    return reply(request, HealthAnswer(status="ok"))
+
+
+async def readyz(request: Request) -> Response:
+    """Say whether traffic should come here: model warm, not draining."""
+    here = services(request)
+    up = await ping(request)
+    checks = {
+        "model": "missing" if here.models.current() is None else "ok",
+        "redis": "ok" if up else "down",
+        "lifetime": "draining" if here.lifetime.draining else "ok",
+    }
+    needed = ["model", "lifetime"]
+    if here.settings.ready_requires_redis:
+        needed.append("redis")
+    ready = all(checks[name] == "ok" for name in needed)
+    answer = ReadyAnswer(status="ready" if ready else "unready", checks=checks)
+    response = reply(request, answer, status=200 if ready else 503)
+    if not ready:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+async def metrics(request: Request) -> Response:
+    """Return every metric, as OpenMetrics where the caller accepts it, else as plain text."""
+    registry = services(request).metrics.registry
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
+        # The library leaves this function untyped.
+        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        kind = openmetrics.CONTENT_TYPE_LATEST
+    else:
+        text, kind = exposition.generate_latest(registry), exposition.CONTENT_TYPE_LATEST
+    return Response(text, headers={"content-type": kind})
+
+
+async def problem_type(request: Request, code: str) -> Response:
+    """Say what the `type` of a problem means."""
+    kind = KINDS.get(code)
+    if kind is None:
+        raise HTTPException(404)
+    told = {"type": f"/problems/{code}", "title": kind.title, "status": kind.status}
+    return Response(json.dumps(told), media_type="application/json")
+
+
+async def ping(request: Request) -> bool:
+    """Return whether the store answers within a second, and note it."""
+    here = services(request)
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            up = await here.store.ping()
+    except TimeoutError:
+        up = False
+    here.metrics.redis_up.set(up)
+    return up

@@ -1,0 +1,180 @@
+"""POST /recommend, its batch form, and similar items."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.engine.contract import PARTS, UnknownFieldError, UnknownSubmodelError
+from service.http.answers import (
+    BatchAnswer,
+    BatchItemAnswer,
+    ComputeAnswer,
+    ExplainAnswer,
+    ItemAnswer,
+    Problem,
+    RecommendAnswer,
+    SimilarAnswer,
+)
+from service.http.body import read_body, reply
+from service.http.context import Services, exchange, services
+from service.http.parameters import ItemId, SimilarK
+from service.http.problems import (
+    NOT_FILTERABLE,
+    FieldError,
+    ProblemError,
+    field_errors,
+    invalid,
+    problem_of,
+)
+from service.http.schemas import BatchRequest, RecommendRequest
+from service.recommend import Recommendation
+
+log = logging.getLogger("canet.http")
+
+
+async def recommend(request: Request) -> Response:
+    """Rank the next items of a user or of a history sent along."""
+    body = await read_body(request, RecommendRequest)
+    here, record = services(request), exchange(request)
+    record.fields |= _asked(here, body)
+    found = await answer(here, body)
+    record.model_version = found.ranking.model_version
+    record.stage_seconds |= found.stage_seconds
+    record.fields |= _told(found)
+    response = reply(request, to_answer(found, body))
+    here.metrics.stage("serialise", record.stage_seconds["serialise"])
+    return response
+
+
+async def recommend_batch(request: Request) -> Response:
+    """Answer up to 128 requests, in order, each with a result or a problem of its own."""
+    batch = await read_body(request, BatchRequest)
+    here, record = services(request), exchange(request)
+
+    async def one(raw: object) -> BatchItemAnswer:
+        try:
+            body = RecommendRequest.model_validate(raw)
+            return BatchItemAnswer(result=to_answer(await answer(here, body), body))
+        except ValidationError as error:
+            problem = invalid(field_errors(error.errors(include_url=False)))
+        except Exception as error:
+            problem = problem_of(error)
+            if problem.code == "internal_error":
+                log.exception("one of the batch of request %s failed", record.request_id)
+        told = problem.to_json(request_id=record.request_id, instance=None)
+        return BatchItemAnswer(problem=Problem.model_validate(told))
+
+    results = await asyncio.gather(*(one(raw) for raw in batch.requests))
+    record.fields |= {
+        "batch": len(results),
+        "problems": sum(result.problem is not None for result in results),
+    }
+    return reply(request, BatchAnswer(results=results))
+
+
+async def similar(request: Request, item_id: ItemId, k: SimilarK = 10) -> Response:
+    """Return the nearest items of the model's item table, by cosine."""
+    version, ranked = await services(request).batcher.call(
+        lambda engine: (engine.info.version, engine.similar(item_id, k))
+    )
+    exchange(request).model_version = version
+    items = [
+        ItemAnswer(item_id=item.external_id, rank=rank, score=item.score)
+        for rank, item in enumerate(ranked, start=1)
+    ]
+    return reply(request, SimilarAnswer(item_id=item_id, model_version=version, items=items))
+
+
+async def answer(here: Services, body: RecommendRequest) -> Recommendation:
+    """Return the recommendation for one checked body; an inline history leaves Redis alone."""
+    milliseconds = body.compute.deadline_ms
+    try:
+        return await here.recommender.recommend(
+            body.to_query(),
+            user_id=body.user_id if body.history is None else None,
+            deadline_seconds=None if milliseconds is None else milliseconds / 1000,
+        )
+    except UnknownSubmodelError as error:
+        raise problem_of(error) from None
+    except UnknownFieldError:
+        raise _unknown_fields(here, body) from None
+
+
+def to_answer(found: Recommendation, body: RecommendRequest) -> RecommendAnswer:
+    """Return the wire form; fields that were not asked for stay unset."""
+    ranking = found.ranking
+    items = []
+    for rank, item in enumerate(ranking.items, start=1):
+        one = ItemAnswer.model_construct({"item_id", "rank"}, item_id=item.external_id, rank=rank)
+        if "scores" in body.include:
+            one.score = item.score
+        if "attributes" in body.include:
+            one.attributes = dict(found.engine.attributes(item.external_id))
+        items.append(one)
+    result = RecommendAnswer(
+        recommendation_id=found.recommendation_id,
+        model_version=ranking.model_version,
+        variant=found.variant,
+        source=ranking.source,
+        degraded=list(found.degraded),  # type: ignore[arg-type]
+        history_length=ranking.history_length,
+        missing_items=list(ranking.missing_items),
+        items=items,
+        compute=ComputeAnswer(
+            submodel=ranking.submodel,
+            flops=ranking.flops.total,
+            flops_full=ranking.flops_full.total,
+            saved_ratio=round(found.saved_ratio, 4),
+            reason=ranking.reason,
+        ),
+    )
+    if "explain" in body.include:
+        result.explain = ExplainAnswer(
+            history_source=found.history_source,  # type: ignore[arg-type]
+            price=found.engine.info.price,
+            flops_by_part={part: getattr(ranking.flops, part) for part in PARTS},
+            stage_ms={name: round(s * 1000, 3) for name, s in found.stage_seconds.items()},
+        )
+    return result
+
+
+def _unknown_fields(here: Services, body: RecommendRequest) -> ProblemError:
+    engine = here.models.current()
+    known = set() if engine is None else set(engine.info.filterable_fields)
+    wrong = [
+        FieldError(f"/filter/{part}/{place}/field", "unknown_field", NOT_FILTERABLE)
+        for part in ("must", "must_not")
+        for place, clause in enumerate(getattr(body.filter, part))
+        if clause.field not in known
+    ]
+    return invalid(wrong or [FieldError("/filter", "unknown_field", NOT_FILTERABLE)])
+
+
+def _asked(here: Services, body: RecommendRequest) -> dict[str, object]:
+    fields: dict[str, object] = {"k": body.k}
+    if body.user_id is not None:
+        fields["user"] = here.hash_user(body.user_id)
+    if body.scenario is not None:
+        fields["scenario"] = body.scenario
+    return fields
+
+
+def _told(found: Recommendation) -> dict[str, object]:
+    ranking = found.ranking
+    return {
+        "recommendation_id": found.recommendation_id,
+        "model_version": ranking.model_version,
+        "source": ranking.source,
+        "submodel": ranking.submodel,
+        "reason": ranking.reason,
+        "flops": ranking.flops.total,
+        "flops_full": ranking.flops_full.total,
+        "history_length": ranking.history_length,
+        "items": len(ranking.items),
+        "degraded": list(found.degraded),
+    }

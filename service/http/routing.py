@@ -1,0 +1,257 @@
+"""The table of endpoints: path, scope, bodies; and the OpenAPI document made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
+
+from service.http import answers as out
+from service.http import (
+    routes_events,
+    routes_model,
+    routes_probes,
+    routes_recommend,
+    routes_users,
+)
+from service.http import schemas as body
+from service.http.parameters import check_path_encoding
+from service.http.problems import KINDS, MEDIA_TYPE
+from service.http.security import KEY_HEADER, AuthScope, require
+
+ALWAYS = (500,)
+COMPONENTS = "#/components/schemas/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One row of the table. `scope` None means that no key is needed."""
+
+    method: str
+    path: str
+    handler: Callable[..., Coroutine[Any, Any, Response]]
+    scope: AuthScope | None
+    answer: type[out.Answer] | None = None
+    sends: type[body.Body] | None = None
+    body_required: bool = True
+    success: int = 200
+    failures: tuple[int, ...] = ()
+
+
+_ASKING = (400, 401, 403, 413, 415, 422, 429, 503)
+_WRITING = (400, 401, 403, 413, 415, 422, 503)
+_USER = "/v1/users/{user_id:path}"
+
+ENDPOINTS: Sequence[Endpoint] = (
+    *(
+        Endpoint(
+            method="POST",
+            path=path,
+            handler=routes_recommend.recommend,
+            scope="read",
+            sends=body.RecommendRequest,
+            answer=out.RecommendAnswer,
+            failures=_ASKING,
+        )
+        for path in ("/recommend", "/v1/recommend")
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/recommend/batch",
+        handler=routes_recommend.recommend_batch,
+        scope="read",
+        sends=body.BatchRequest,
+        answer=out.BatchAnswer,
+        failures=_ASKING,
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/events",
+        handler=routes_events.events,
+        scope="write",
+        sends=body.EventsRequest,
+        answer=out.EventsAnswer,
+        failures=_WRITING,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_USER}/history",
+        handler=routes_users.read_history,
+        scope="read",
+        answer=out.HistoryAnswer,
+        failures=(400, 401, 403, 422, 503),
+    ),
+    Endpoint(
+        method="PUT",
+        path=f"{_USER}/history",
+        handler=routes_users.replace_history,
+        scope="write",
+        sends=body.HistoryBody,
+        answer=out.LengthAnswer,
+        failures=_WRITING,
+    ),
+    Endpoint(
+        method="DELETE",
+        path=f"{_USER}/history",
+        handler=routes_users.delete_history,
+        scope="write",
+        success=204,
+        failures=(400, 401, 403, 422, 503),
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_USER}/merge",
+        handler=routes_users.merge_users,
+        scope="write",
+        sends=body.MergeRequest,
+        answer=out.LengthAnswer,
+        failures=_WRITING,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/items/{item_id:path}/similar",
+        handler=routes_recommend.similar,
+        scope="read",
+        answer=out.SimilarAnswer,
+        failures=(400, 401, 403, 404, 422, 429, 503),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/model",
+        handler=routes_model.model,
+        scope="read",
+        answer=out.ModelAnswer,
+        failures=(401, 403, 503),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/admin/model/reload",
+        handler=routes_model.reload_model,
+        scope="admin",
+        sends=body.ReloadRequest,
+        body_required=False,
+        answer=out.ModelAnswer,
+        failures=(400, 401, 403, 409, 413, 415, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/admin/model/rollback",
+        handler=routes_model.rollback_model,
+        scope="admin",
+        answer=out.ModelAnswer,
+        failures=(401, 403, 409, 422),
+    ),
+    Endpoint(
+        method="GET",
+        path="/healthz",
+        handler=routes_probes.healthz,
+        scope=None,
+        answer=out.HealthAnswer,
+    ),
+    Endpoint(
+        method="GET",
+        path="/readyz",
+        handler=routes_probes.readyz,
+        scope=None,
+        answer=out.ReadyAnswer,
+    ),
+    Endpoint(method="GET", path="/metrics", handler=routes_probes.metrics, scope=None),
+    Endpoint(
+        method="GET",
+        path="/problems/{code}",
+        handler=routes_probes.problem_type,
+        scope=None,
+        failures=(404,),
+    ),
+)
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add every endpoint to `app`, guarded by its scope, and the OpenAPI document."""
+    for endpoint in ENDPOINTS:
+        guards = [] if endpoint.scope is None else [Depends(require(endpoint.scope))]
+        if "{" in endpoint.path:
+            guards.append(Depends(check_path_encoding))
+        app.add_api_route(
+            endpoint.path,
+            endpoint.handler,
+            methods=[endpoint.method],
+            dependencies=guards,
+            response_model=None,
+            responses=_responses(endpoint),
+            status_code=endpoint.success,
+            summary=(endpoint.handler.__doc__ or "").split("\n")[0].rstrip("."),
+            openapi_extra=_extra(endpoint),
+            operation_id=_operation_id(endpoint),
+        )
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+
+def templates() -> frozenset[str]:
+    """Return every route template, the OpenAPI document's included."""
+    return frozenset(endpoint.path for endpoint in ENDPOINTS) | {"/openapi.json"}
+
+
+def _operation_id(endpoint: Endpoint) -> str:
+    name = endpoint.handler.__name__
+    return f"{name}_alias" if endpoint.path == "/recommend" else name
+
+
+def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
+    found: dict[int | str, dict[str, Any]] = {}
+    if endpoint.answer is not None:
+        schema = {"schema": {"$ref": COMPONENTS + endpoint.answer.__name__}}
+        found[endpoint.success] = {
+            "description": "Done",
+            "content": {"application/json": schema},
+        }
+        if endpoint.answer is out.ReadyAnswer:
+            found[503] = {**found[200], "description": "Not ready"}
+    problem = {MEDIA_TYPE: {"schema": {"$ref": COMPONENTS + "Problem"}}}
+    for status in (*endpoint.failures, *ALWAYS):
+        titles = [kind.title for kind in KINDS.values() if kind.status == status]
+        found[status] = {"description": ", or: ".join(titles), "content": problem}
+    return found
+
+
+def _extra(endpoint: Endpoint) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    if endpoint.scope is not None:
+        extra["security"] = [{"apiKey": []}]
+        extra["x-scope"] = endpoint.scope
+    if endpoint.sends is not None:
+        schema = {"schema": {"$ref": COMPONENTS + endpoint.sends.__name__}}
+        extra["requestBody"] = {
+            "required": endpoint.body_required,
+            "content": {"application/json": schema},
+        }
+    return extra
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        used: list[type[BaseModel]] = [body.Event, out.Problem]
+        for endpoint in ENDPOINTS:
+            used += [model for model in (endpoint.sends, endpoint.answer) if model is not None]
+        modes = [(model, "validation") for model in dict.fromkeys(used)]
+        _, found = models_json_schema(modes, ref_template=COMPONENTS + "{model}")  # type: ignore[arg-type]
+        components = document.setdefault("components", {})
+        components["schemas"] = found["$defs"]
+        components["securitySchemes"] = {
+            "apiKey": {"type": "apiKey", "in": "header", "name": KEY_HEADER}
+        }
+        # Templates of this framework name the converter; the document's must not.
+        document["paths"] = {
+            path.replace(":path}", "}"): item for path, item in document["paths"].items()
+        }
+        app.openapi_schema = document
+    return app.openapi_schema

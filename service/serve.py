@@ -1,0 +1,132 @@
+"""Runs the service in this process: embedded store, server, graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.http.context import Lifetime
+from service.logs import configure
+from service.settings import Settings, SettingsError
+from service.store.embedded import EmbeddedServer, EmbeddedServerError
+
+log = logging.getLogger("canet.serve")
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first SIGTERM, says 503 on /readyz, serves `drain_seconds` more, then stops.
+
+    Running requests then have the config's graceful time. A second signal stops at once, and so
+    does SIGINT: a person at the keyboard does not wait for load balancers.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, lifetime: Lifetime, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._lifetime = lifetime
+        self._drain_seconds = drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[Any] | None = None) -> None:
+        """Serve until told to stop."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain, or stop."""
+        if self._loop is None or self._lifetime.draining or sig == signal.SIGINT:
+            self._lifetime.draining = True
+            self.force_exit = self.should_exit and sig == signal.SIGINT
+            self.should_exit = True
+            return
+        self._lifetime.draining = True
+        self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        log.info("draining for %g s", self._drain_seconds)
+        assert self._loop is not None
+        self._loop.call_later(self._drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the process's exit code.
+
+    Starts the embedded store when no Redis is configured. Call it on the main thread, once.
+    """
+    configure(settings.log_level, settings.log_format)
+    # Read by torch when it is first imported, which is not before the first checkpoint.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(settings.torch_threads)
+    with _with_store(settings) as complete:
+        app = create_app(complete)
+        server = _server(app, complete)
+        server.run()
+    return 0 if server.started else 1
+
+
+def main() -> int:
+    """Serve by the environment; 2 when a setting is wrong."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return run(settings)
+
+
+@contextmanager
+def _with_store(settings: Settings) -> Iterator[Settings]:
+    if settings.redis_url is not None:
+        yield settings
+        return
+    directory = settings.embedded_dir or _cache_dir() / "redis"
+    try:
+        server = EmbeddedServer(directory).start()
+    except EmbeddedServerError as error:
+        log.warning("no embedded store: %s", error)
+        yield settings
+        return
+    try:
+        log.info("embedded store in %s", directory)
+        yield settings.with_redis(server.url)
+    finally:
+        server.stop()
+
+
+def _server(app: FastAPI, settings: Settings) -> DrainingServer:
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+    )
+    return DrainingServer(
+        config,
+        lifetime=app.state.services.lifetime,
+        drain_seconds=settings.drain_seconds,
+    )
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "canet"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

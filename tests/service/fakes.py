@@ -1,0 +1,296 @@
+"""Tiny working engine, store and manager: real answers from a dozen lines, faults on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from service.app import create_app
+from service.engine.contract import (
+    BatchTimings,
+    Engine,
+    Flops,
+    ModelInfo,
+    Query,
+    RankedItem,
+    Ranking,
+    SubmodelInfo,
+    UnknownFieldError,
+    UnknownItemError,
+    UnknownSubmodelError,
+)
+from service.lifecycle.contract import ModelObserver, ReloadBusyError, ReloadRefusedError
+from service.settings import Settings
+from service.store.contract import (
+    HistoryEntry,
+    HistoryStore,
+    Interaction,
+    StoreUnavailableError,
+)
+
+CATALOG = tuple(f"i{number}" for number in range(1, 101))
+SMALL = SubmodelInfo(name="d1-w16-e16", depth=1, width=16, emb_width=16, flops=10, flops_ratio=0.1)
+FULL = SubmodelInfo(name="d2-w32-e32", depth=2, width=32, emb_width=32, flops=100, flops_ratio=1.0)
+
+
+def info(version: str = "v1") -> ModelInfo:
+    return ModelInfo(
+        version=version,
+        digest=f"digest-{version}",
+        created_at="2026-09-01T03:00:00Z",
+        trained_at_unix=1_788_231_600.0,
+        num_items=len(CATALOG),
+        max_length=50,
+        price=0.1,
+        submodels=(SMALL, FULL),
+        filterable_fields=("genres",),
+        offline_metrics={"ndcg@10": 0.1},
+    )
+
+
+class FakeEngine:
+    """Recommends the items after the last known one; FLOPs depend on the history's length.
+
+    A query whose candidates hold "poison" raises; `gate`, when given, holds every batch up.
+    """
+
+    def __init__(self, version: str = "v1", *, gate: threading.Event | None = None) -> None:
+        self._info = info(version)
+        self.gate = gate
+        self.batches: list[int] = []
+        self.entered = threading.Event()
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def check(self, query: Query) -> None:
+        if query.compute.submodel not in {None, SMALL.name, FULL.name}:
+            raise UnknownSubmodelError("secret internals")
+        if query.filter is not None:
+            for clause in (*query.filter.must, *query.filter.must_not):
+                if clause.field not in self._info.filterable_fields:
+                    raise UnknownFieldError("secret internals")
+
+    def recommend(self, queries: Sequence[Query]) -> tuple[list[Ranking], BatchTimings]:
+        self.batches.append(len(queries))
+        self.entered.set()
+        if self.gate is not None:
+            assert self.gate.wait(10)
+        if any("poison" in (query.candidates or ()) for query in queries):
+            raise RuntimeError("secret internals of the engine")
+        timings = BatchTimings(
+            route_seconds=0.001,
+            encode_seconds=0.002,
+            score_seconds=0.003,
+            cpu_seconds_by_submodel={"router": 0.25, SMALL.name: 0.5},
+        )
+        return [self._rank(query) for query in queries], timings
+
+    def popular(self, query: Query) -> Ranking:
+        items, missing = self._eligible(query, CATALOG)
+        return Ranking(
+            items=items,
+            source="popular",
+            model_version=self._info.version,
+            reason="no_history",
+            missing_items=missing,
+            short_list=len(items) < query.k,
+        )
+
+    def similar(self, external_id: str, k: int) -> list[RankedItem]:
+        if external_id not in CATALOG and "/" not in external_id:
+            raise UnknownItemError(external_id)
+        return [RankedItem(external_id=name, score=0.5) for name in CATALOG[:k]]
+
+    def attributes(self, external_id: str) -> Mapping[str, Any]:
+        return {"title": f"Title of {external_id}"}
+
+    def _rank(self, query: Query) -> Ranking:
+        known = [name for name in query.history if name in CATALOG]
+        if not known:
+            return self.popular(query)
+        start = CATALOG.index(known[-1]) + 1
+        items, missing = self._eligible(query, (*CATALOG[start:], *CATALOG[:start]))
+        submodel = FULL if query.compute.mode == "full" or len(known) > 5 else SMALL
+        return Ranking(
+            items=items,
+            source="model",
+            model_version=self._info.version,
+            submodel=submodel.name,
+            flops=Flops(router=len(known), encoder=submodel.flops * len(known), scoring=7),
+            flops_full=Flops(encoder=FULL.flops * len(known), scoring=11),
+            reason="full" if query.compute.mode == "full" else "router",
+            history_length=len(known),
+            missing_items=missing,
+            short_list=len(items) < query.k,
+        )
+
+    def _eligible(
+        self, query: Query, order: Sequence[str]
+    ) -> tuple[tuple[RankedItem, ...], tuple[str, ...]]:
+        barred = set(query.exclude_items) | (set(query.history) if query.exclude_seen else set())
+        asked = (*query.history, *query.exclude_items, *(query.candidates or ()))
+        names = [
+            name
+            for name in order
+            if name not in barred and (query.candidates is None or name in query.candidates)
+        ]
+        items = tuple(
+            RankedItem(external_id=name, score=1.0 / place)
+            for place, name in enumerate(names[: query.k], start=1)
+        )
+        return items, tuple(name for name in asked if name not in CATALOG)
+
+
+class FakeStore:
+    """The HistoryStore in a dict; `away` makes every call fail, `pause` makes it slow."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, dict[tuple[str, str], HistoryEntry]] = {}
+        self.away = False
+        self.pause_seconds = 0.0
+        self.reads = 0
+        self.closed = False
+
+    async def append(self, interactions: Sequence[Interaction]) -> list[bool]:
+        await self._reach()
+        fresh = []
+        for one in interactions:
+            key = (
+                ("event", one.event_id)
+                if one.event_id
+                else (one.external_id, str(one.timestamp_ms))
+            )
+            user = self.users.setdefault(one.user_id, {})
+            fresh.append(key not in user)
+            user.setdefault(
+                key, HistoryEntry(external_id=one.external_id, timestamp_ms=one.timestamp_ms)
+            )
+        return fresh
+
+    async def recent(self, user_id: str, limit: int) -> list[str]:
+        self.reads += 1
+        return [entry.external_id for entry in await self.entries(user_id, limit)]
+
+    async def entries(self, user_id: str, limit: int) -> list[HistoryEntry]:
+        await self._reach()
+        found = sorted(self.users.get(user_id, {}).values(), key=lambda entry: entry.timestamp_ms)
+        return found[-limit:]
+
+    async def replace(self, user_id: str, entries: Sequence[HistoryEntry]) -> None:
+        await self._reach()
+        self.users[user_id] = {
+            (entry.external_id, str(entry.timestamp_ms)): entry for entry in entries
+        }
+
+    async def merge(self, user_id: str, source_user_id: str) -> int:
+        await self._reach()
+        user = self.users.setdefault(user_id, {})
+        user |= self.users.pop(source_user_id, {})
+        return len(user)
+
+    async def delete(self, user_id: str) -> bool:
+        await self._reach()
+        return self.users.pop(user_id, None) is not None
+
+    async def ping(self) -> bool:
+        return not self.away
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def _reach(self) -> None:
+        if self.pause_seconds:
+            import asyncio
+
+            await asyncio.sleep(self.pause_seconds)
+        if self.away:
+            raise StoreUnavailableError("secret internals of the store")
+
+
+class FakeManager:
+    """Serves what it is given; reloads to any version but "bad" and "busy"."""
+
+    def __init__(self, engine: Engine | None) -> None:
+        self.engine = engine
+        self.previous: Engine | None = None
+        self.observer: ModelObserver | None = None
+        self.stopped = False
+
+    def current(self) -> Engine | None:
+        return self.engine
+
+    async def start(self) -> None:
+        if self.engine is not None and self.observer is not None:
+            self.observer.model_loaded(self.engine.info, loaded_at_unix=time.time())
+            self.observer.reload_finished("loaded")
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def reload(self, version: str | None) -> ModelInfo:
+        if version == "bad":
+            raise ReloadRefusedError("bad: the checksum of model.safetensors is wrong")
+        if version == "busy":
+            raise ReloadBusyError
+        self.previous, self.engine = self.engine, FakeEngine(version or "v2")
+        await self.start()
+        return self.engine.info
+
+    async def rollback(self) -> ModelInfo:
+        if self.previous is None:
+            raise ReloadRefusedError("there is no earlier version")
+        self.engine = self.previous
+        await self.start()
+        return self.engine.info
+
+
+class Stack:
+    """One running app with its fakes and a client."""
+
+    def __init__(
+        self, app: FastAPI, client: httpx.AsyncClient, store: FakeStore, manager: FakeManager
+    ) -> None:
+        self.app = app
+        self.client = client
+        self.store = store
+        self.manager = manager
+
+    async def metric(self, name: str, **labels: str) -> float | None:
+        found: float | None = self.app.state.services.metrics.registry.get_sample_value(
+            name, labels
+        )
+        return found
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings | None = None, engine: FakeEngine | None = None, **changes: Any
+) -> AsyncIterator[Stack]:
+    """Yield a started app; `changes` are settings. `engine` None with `no_model` means none."""
+    no_model = changes.pop("no_model", False)
+    store = FakeStore()
+    manager = FakeManager(None if no_model else engine or FakeEngine())
+    if settings is None:
+        settings = Settings.model_validate({"deadline_ms": 5000, **changes})
+    typed: HistoryStore = store
+    app = create_app(settings, store=typed, models=manager, registry=CollectorRegistry())
+    manager.observer = app.state.services.metrics
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            await client.get("/healthz")
+            yield Stack(app, client, store, manager)
+
+
+def with_history(query: Query, *items: str) -> Query:
+    return replace(query, history=items)
