@@ -200,13 +200,10 @@ class Settings(BaseModel):
     log_format: Annotated[
         Literal["json", "text"], Field(description="`json`, or `text` for people.")
     ] = "json"
-    log_salt: Annotated[
-        SecretStr,
-        Field(
-            default_factory=lambda: SecretStr(secrets.token_hex(16)),
-            description="Salt of the user hashes in logs; empty: a fresh one per start. Secret.",
-        ),
-    ]
+    log_salt: SecretStr = Field(
+        default_factory=lambda: SecretStr(secrets.token_hex(16)),
+        description="Salt of the user hashes in logs; empty: a fresh one per start. Secret.",
+    )
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Time served after SIGTERM while `/readyz` is 503."),

@@ -167,7 +167,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         path="/problems/{code}",
         handler=routes_probes.problem_type,
         scope=None,
-        failures=(404,),
+        failures=(400, 404, 422),
     ),
 )
 

@@ -1,0 +1,137 @@
+"""Keys open what their scopes say; admin is never open; headers and ids are safe."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from service.http.routing import ENDPOINTS
+from service.settings import Settings
+from tests.service.fakes import running
+
+READER, WRITER, ADMIN, HASHED = (f"{name}-0123456789abcdef" for name in "rwah")
+DIGEST = hashlib.sha256(HASHED.encode()).hexdigest()
+KEYS = f"read:{READER},write:{WRITER},admin:{ADMIN},read+write:sha256${DIGEST}"
+
+
+def keyed(keys: str = KEYS) -> Settings:
+    return Settings.from_env({"CANET_API_KEYS": keys, "CANET_DEADLINE_MS": "5000"})
+
+
+def concrete(path: str) -> str:
+    for name in ("user_id:path", "item_id:path", "code"):
+        path = path.replace("{" + name + "}", "not_found")
+    return path
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
+async def test_each_route_opens_to_its_scope_alone(endpoint: Any) -> None:
+    owners = {"read": {READER, HASHED}, "write": {WRITER, HASHED}, "admin": {ADMIN}}
+    async with running(keyed()) as stack:
+        for key in (None, "wrong", "", READER, WRITER, ADMIN, HASHED, "sha256$" + DIGEST):
+            headers = {} if key is None else {"x-api-key": key}
+            response = await stack.client.request(
+                endpoint.method, concrete(endpoint.path), headers=headers
+            )
+            if endpoint.scope is None or key in owners[endpoint.scope]:
+                assert response.status_code not in {401, 403}
+            elif key in {READER, WRITER, ADMIN, HASHED}:
+                assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+            else:
+                assert response.status_code == 401
+                assert response.json()["code"] == "unauthorized"
+                assert response.headers["www-authenticate"] == "ApiKey"
+            assert key is None or len(key) < 10 or key not in response.text
+
+
+async def test_without_keys_admin_is_disabled_and_the_rest_open() -> None:
+    async with running() as stack:
+        assert (await stack.client.post("/recommend", json={"user_id": "u"})).status_code == 200
+        for action in ("reload", "rollback"):
+            response = await stack.client.post(f"/v1/admin/model/{action}")
+            assert (response.status_code, response.json()["code"]) == (403, "admin_disabled")
+
+
+async def test_admin_reloads_and_rolls_back() -> None:
+    async with running(keyed()) as stack:
+        stack.client.headers["x-api-key"] = ADMIN
+
+        async def post(action: str, **body: Any) -> tuple[int, Any]:
+            response = await stack.client.post(f"/v1/admin/model/{action}", json=body)
+            return response.status_code, response.json()
+
+        status, told = await post("rollback")
+        assert (status, told["code"]) == (422, "reload_refused")
+        status, told = await post("reload", version="bad")
+        assert (status, told["code"]) == (422, "reload_refused")
+        assert "checksum" in told["detail"]
+        status, told = await post("reload", version="busy")
+        assert (status, told["code"]) == (409, "reload_busy")
+        status, told = await post("reload", version="a\u0000")
+        assert told["errors"][0]["pointer"] == "/version"
+        status, told = await post("reload", version="v7")
+        assert (status, told["version"]) == (200, "v7")
+        empty = await stack.client.post("/v1/admin/model/reload")
+        assert empty.json()["version"] == "v2"
+        assert (await post("rollback"))[1]["version"] == "v7"
+        info = {"version": "v7", "digest": "digest-v7", "variant": "stable"}
+        assert await stack.metric("canet_model_info", **info) == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "echoed"),
+    [("abc-123", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("", False)],
+)
+async def test_request_ids_are_echoed_when_sane(sent: str, echoed: bool) -> None:
+    async with running() as stack:
+        for path in ("/healthz", "/nope"):
+            response = await stack.client.get(path, headers={"x-request-id": sent})
+            found = response.headers["x-request-id"]
+            assert (found == sent) is echoed
+            assert found
+
+
+async def test_every_answer_carries_the_safe_headers() -> None:
+    async with running() as stack:
+        for path in ("/healthz", "/metrics", "/nope", "/v1/model", "/openapi.json"):
+            headers = (await stack.client.get(path)).headers
+            assert headers["cache-control"] == "no-store"
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["x-model-version"] == "v1"
+            assert "access-control-allow-origin" not in headers
+
+
+async def test_cors_is_closed_unless_opened_for_an_origin() -> None:
+    origin = {"origin": "https://shop.example"}
+    async with running(cors_origins=("https://shop.example",)) as stack:
+        headers = (await stack.client.get("/healthz", headers=origin)).headers
+        assert headers["access-control-allow-origin"] == "https://shop.example"
+        headers = (await stack.client.get("/healthz", headers={"origin": "https://x.y"})).headers
+        assert "access-control-allow-origin" not in headers
+
+
+async def test_the_openapi_document_is_whole() -> None:
+    async with running() as stack:
+        document = (await stack.client.get("/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert {path.replace(":path}", "}") for path in (e.path for e in ENDPOINTS)} == set(
+        document["paths"]
+    )
+    schemas = document["components"]["schemas"]
+
+    def check(node: Any) -> None:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                assert node["$ref"].removeprefix("#/components/schemas/") in schemas
+            for value in node.values():
+                check(value)
+        elif isinstance(node, list):
+            for value in node:
+                check(value)
+
+    check(document)
+    assert schemas["RecommendRequest"]["examples"]
+    assert schemas["RecommendAnswer"]["examples"]
+    assert "HTTPValidationError" not in str(document)

@@ -1,0 +1,84 @@
+"""One canonical line per request: enough to find it again, nothing about the person."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from service.logs import UserHasher, configure
+from tests.service.fakes import running
+
+
+@pytest.fixture
+def stream() -> Iterator[StringIO]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    found = StringIO()
+    configure("INFO", "json", found)
+    logging.getLogger("httpx").setLevel("WARNING")  # the client of these tests
+    yield found
+    logging.getLogger("httpx").setLevel("NOTSET")
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def requests(stream: StringIO) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [line for line in lines if line["message"] == "request"]
+
+
+async def test_one_line_per_request_without_ids_or_histories(stream: StringIO) -> None:
+    async with running() as stack:
+        headers = {"traceparent": "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"}
+        body = {"user_id": "alice", "history": ["i77", "i78"], "scenario": "home"}
+        response = await stack.client.post("/recommend", json=body, headers=headers)
+        await stack.client.get("/v1/users/alice/history")
+        await stack.client.get("/healthz")
+    first, second = requests(stream)
+    assert "alice" not in stream.getvalue()
+    assert "i77" not in stream.getvalue()
+    assert first["request_id"] == response.headers["x-request-id"]
+    assert first["trace_id"] == "ab" * 16
+    assert first["route"] == "/recommend"
+    assert first["status"] == 200
+    assert first["scenario"] == "home"
+    assert first["flops"] == response.json()["compute"]["flops"]
+    assert first["user"] == second["user"]
+    assert {"queue_seconds", "route_seconds", "encode_seconds", "score_seconds"} <= set(first)
+
+
+async def test_what_is_sent_cannot_forge_a_line(stream: StringIO) -> None:
+    async with running() as stack:
+        await stack.client.post("/recommend", content=b'{"a\\n": 1}')
+        await stack.client.get("/%0a%7b%7d")
+    assert len(stream.getvalue().splitlines()) == len(requests(stream))
+
+
+def test_hashes_depend_on_the_salt_and_the_user() -> None:
+    first, second = UserHasher("a"), UserHasher("b")
+    assert first("u") == UserHasher("a")("u") != second("u")
+    assert first("u") != first("v")
+
+
+def test_text_lines_escape_control_characters_and_show_failures() -> None:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    stream = StringIO()
+    try:
+        configure("INFO", "text", stream)
+        logging.getLogger("canet.x").warning("a\nb")
+        try:
+            raise ValueError("why")
+        except ValueError:
+            logging.getLogger("canet.x").error("failed", exc_info=sys.exc_info())
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert r"warning a\nb" in stream.getvalue()
+    assert "ValueError: why" in stream.getvalue()

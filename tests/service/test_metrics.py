@@ -1,0 +1,127 @@
+"""Metrics exist from 0, cannot be flooded, and are all documented."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.metrics import Metrics
+from tests.service.fakes import info, running
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def series(registry: CollectorRegistry) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in registry.collect()
+        for sample in family.samples
+    }
+
+
+async def test_a_flood_of_paths_methods_users_and_scenarios_makes_no_new_series() -> None:
+    generator = random.Random(3)
+
+    def word() -> str:
+        return "".join(generator.choices("abcdefgh0123456789", k=12))
+
+    async with running() as stack:
+
+        async def flood(rounds: int) -> None:
+            for _ in range(rounds):
+                get = stack.client.get
+                await stack.client.request(word().upper(), f"/{word()}")
+                await stack.client.request(word().upper(), "/recommend")
+                await get(f"/{word()}?{word()}")
+                await get(f"/v1/users/{word()}/history")
+                await get(f"/v1/items/{word()}/similar")
+                body = {"user_id": word(), "scenario": word()}
+                await stack.client.post("/recommend", json=body)
+                event = {"user_id": word(), "item_id": word(), "type": f"x{word()}"}
+                await stack.client.post("/v1/events", json={"events": [event]})
+
+        await flood(1)
+        before = series(stack.app.state.services.metrics.registry)
+        await flood(30)
+        assert series(stack.app.state.services.metrics.registry) == before
+        assert len(before) < 2000
+
+
+async def test_requests_are_counted_by_template_and_status() -> None:
+    async with running() as stack:
+        for _ in range(3):
+            await stack.client.get("/v1/users/a/history")
+        await stack.client.get("/v1/users/b/history?limit=0")
+        labels = {"method": "GET", "route": "/v1/users/{user_id:path}/history"}
+        assert await stack.metric("canet_http_requests_total", **labels, status="200") == 3
+        assert await stack.metric("canet_http_requests_total", **labels, status="422") == 1
+        assert await stack.metric("canet_http_request_duration_seconds_count", **labels) == 4
+        assert await stack.metric("canet_http_requests_in_flight") == 0
+
+
+async def test_counters_exist_at_0_before_anything_happened() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.model_loaded(info(), loaded_at_unix=1.0)
+    for name, labels in (
+        ("canet_recommendations_total", {"source": "model", "variant": "stable"}),
+        ("canet_degraded_total", {"reason": "redis_down"}),
+        ("canet_compute_flops_total", {"part": "router"}),
+        ("canet_compute_baseline_flops_total", {"part": "scoring"}),
+        ("canet_inference_cpu_seconds_total", {"variant": "stable"}),
+        ("canet_submodel_requests_total", {"submodel": "d1-w16-e16"}),
+        ("canet_redis_errors_total", {"op": "recent", "kind": "timeout"}),
+        ("canet_events_total", {"type": "view", "result": "accepted"}),
+        ("canet_model_reloads_total", {"result": "refused"}),
+        ("canet_queue_rejected_total", {}),
+    ):
+        assert registry.get_sample_value(name, labels) == 0, name
+
+
+async def test_both_formats_are_served_and_parse() -> None:
+    async with running() as stack:
+        await stack.client.post("/recommend", json={"history": ["i1"]})
+        plain = await stack.client.get("/metrics")
+        assert plain.headers["content-type"].startswith("text/plain")
+        families = {family.name for family in text_string_to_metric_families(plain.text)}
+        assert "canet_http_requests" in families
+        accept = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
+        openmetrics = await stack.client.get("/metrics", headers=accept)
+        assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
+        assert openmetrics.text.endswith("# EOF\n")
+
+
+async def test_a_new_model_replaces_the_info_and_keeps_the_counts() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.model_loaded(info("v1"), loaded_at_unix=1.0)
+    metrics.model_loaded(info("v2"), loaded_at_unix=2.0)
+    found = [labels for name, labels in series(registry) if name == "canet_model_info"]
+    assert [dict(labels)["version"] for labels in found] == ["v2"]
+
+
+def test_the_store_going_away_and_coming_back_moves_redis_up() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for kind, up in ((None, 1), ("timeout", 0), ("response", 0), (None, 1), ("odd", 0)):
+        metrics.store_observed("recent", 0.001, kind)
+        assert registry.get_sample_value("canet_redis_up") == up
+    labels = {"op": "recent", "kind": "other"}
+    assert registry.get_sample_value("canet_redis_errors_total", labels) == 1
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exist = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in registry.collect()
+        if family.name.startswith("canet_")
+    }
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(canet_\w+)`", text, flags=re.MULTILINE))
+    assert documented == exist

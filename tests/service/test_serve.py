@@ -1,0 +1,131 @@
+"""The real process: uvicorn, the embedded store, bytes on a socket, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.fakes import FakeEngine, FakeManager
+
+ROOT = Path(__file__).parent.parent.parent
+# The fake engine behind the real server, store and settings.
+PROGRAM = """
+import service.app, service.serve
+from service.metrics import Metrics
+from tests.service.fakes import FakeEngine, FakeManager
+service.app._models = lambda settings, metrics: FakeManager(FakeEngine())
+raise SystemExit(service.serve.main())
+"""
+
+
+def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    log = tmp_path / "log"
+    environ = {name: value for name, value in os.environ.items() if "CANET_" not in name}
+    environ |= {
+        "CANET_PORT": "0",
+        "CANET_EMBEDDED_DIR": str(tmp_path / "redis"),
+        "CANET_DRAIN_SECONDS": "0.5",
+        "CANET_MAX_BODY": "65536",
+        "PYTHONPATH": str(ROOT),
+    }
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], env=environ, stdout=stream, stderr=stream, text=True
+        )
+    try:
+        until(lambda: "running on http" in log.read_text() or process.poll() is not None)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        message = next(line["message"] for line in lines if "running on http" in line["message"])
+        url = next(word for word in message.split() if word.startswith("http://"))
+        with httpx.Client(base_url=url, timeout=10) as client:
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_it_serves_from_the_embedded_store_and_ends_gracefully(
+    server: tuple[subprocess.Popen[str], httpx.Client],
+) -> None:
+    process, client = server
+    until(lambda: client.get("/readyz").status_code == 200)
+    events = {"events": [{"user_id": "a/b", "item_id": "i7"}]}
+    assert client.post("/v1/events", json=events).json()["accepted"] == 1
+    told = client.post("/recommend", json={"user_id": "a/b", "k": 1}).json()
+    assert told["items"][0]["item_id"] == "i8"
+    assert client.get("/v1/users/a%2Fb/history").json()["length"] == 1
+    assert client.get("/v1/users/a%FFb/history").json()["code"] == "invalid_utf8"
+    assert client.get("/readyz").json()["checks"]["redis"] == "ok"
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b" " * 1024
+
+    headers = {"content-type": "application/json"}
+    refused = client.post("/recommend", content=endless(), headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+    refused = client.post("/recommend", content=b" " * 70_000, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+
+    process.send_signal(signal.SIGTERM)
+    until(lambda: client.get("/readyz").status_code == 503)
+    assert client.get("/readyz").json()["checks"]["lifetime"] == "draining"
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/recommend", json={"user_id": "a/b"}).status_code == 200
+    assert process.wait(20) == 0
+
+
+def test_wrong_settings_end_the_process_with_a_list() -> None:
+    environ = {"PATH": os.environ["PATH"], "CANET_PORT": "x", "CANET_NOPE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "service.serve"],
+        env=environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "CANET_PORT" in done.stderr
+    assert "CANET_NOPE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_over_a_real_redis_the_next_answer_reflects_the_event(redis_url: str) -> None:
+    settings = Settings(deadline_ms=5000, redis_op_timeout_ms=2000).with_redis(redis_url)
+    registry = CollectorRegistry()
+    app = create_app(settings, models=FakeManager(FakeEngine()), registry=registry)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            for item, after in (("i5", "i6"), ("i9", "i10")):
+                event: dict[str, Any] = {"user_id": "u", "item_id": item}
+                await client.post("/v1/events", json={"events": [event]})
+                told = (await client.post("/recommend", json={"user_id": "u", "k": 1})).json()
+                assert told["items"][0]["item_id"] == after
+            assert registry.get_sample_value("canet_redis_up") == 1
+            labels = {"op": "recent"}
+            name = "canet_redis_operation_duration_seconds_count"
+            assert registry.get_sample_value(name, labels) == 2
