@@ -29,8 +29,7 @@ def register(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 after a clean drain."""
-    from service.serve import serve
-
+    from service.serve import run as serve
     from service.settings import Settings
 
     environ = dict(os.environ)

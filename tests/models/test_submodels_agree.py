@@ -11,6 +11,7 @@ from models.memory import newest
 from models.network import encode_all, encode_last, score_all
 from models.ranker import Ranker, stack
 from models.submodel import extract
+from models.supernet import Block
 from tests.models.builders import (
     random_histories,
     random_memory,
@@ -40,6 +41,7 @@ def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
     z = supernet.table[ids, :e] + supernet.positions[: len(ids), :e]
     z = z @ supernet.input_weight[:d, :e].T + supernet.input_bias[:d]
     for block in list(supernet.blocks)[: submodel.depth]:
+        assert isinstance(block, Block)
         y = norm(z, (d,), block.norm_attention_weight[:d], block.norm_attention_bias[:d])
         mixed = torch.zeros(len(ids), d)
         for head in range(CONFIG.num_heads):
@@ -113,9 +115,11 @@ def test_extracted_weights_are_contiguous_and_share_the_table() -> None:
 
 def test_changing_the_copy_does_not_change_the_supernet() -> None:
     supernet = random_supernet(CONFIG)
-    before = supernet.blocks[0].ffn_in_weight.clone()
+    block = supernet.blocks[0]
+    assert isinstance(block, Block)
+    before = block.ffn_in_weight.detach().clone()
     extract(supernet, CONFIG.largest).blocks[0].ffn_in_weight_FD.zero_()
-    assert torch.equal(supernet.blocks[0].ffn_in_weight, before)
+    assert torch.equal(block.ffn_in_weight, before)
 
 
 def test_a_submodel_off_the_grid_is_refused_by_name() -> None:

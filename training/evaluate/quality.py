@@ -81,21 +81,24 @@ def router_view(ranker: Ranker, cases: EvalCases) -> tuple[Tensor, Tensor]:
     return ranker.features(recent(histories), lengths_U), lengths_U
 
 
-def totals(ranker: Ranker, lengths_U: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (cost_US, full_U) in FLOPs: each submodel with routing charged, and the full network.
+def totals(
+    ranker: Ranker, lengths_U: Tensor, *, routed: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (cost_US, full_U) in FLOPs: every submodel, and the full network alone.
 
-    At the length each history is padded to, as served.
+    At the length each history is padded to, as served; the router is charged when `routed`.
     """
-    buckets = [ranker.bucket(int(length)) for length in lengths_U]
-    cost_US = np.array(
+    places = range(len(ranker.served))
+    cost_NS = np.array(
         [
-            [ranker.cost(place, bucket, routed=True).total for place in range(len(ranker.served))]
-            for bucket in buckets
+            [ranker.cost(place, bucket, routed=routed).total for place in places]
+            for bucket in ranker.buckets
         ],
         dtype=np.float64,
     )
-    full_U = np.array([ranker.full_cost(bucket).total for bucket in buckets], dtype=np.float64)
-    return cost_US, full_U
+    full_N = np.array([ranker.full_cost(bucket).total for bucket in ranker.buckets], dtype=float)
+    bucket_U = np.searchsorted(ranker.buckets, lengths_U.numpy())
+    return cost_NS[bucket_U], full_N[bucket_U]
 
 
 @torch.inference_mode()

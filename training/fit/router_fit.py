@@ -103,6 +103,6 @@ def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -
             chosen = order[start : start + _BATCH]
             loss = F.mse_loss(router(features_UC[chosen]), target_US[chosen])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
     return router

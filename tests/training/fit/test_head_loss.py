@@ -83,7 +83,7 @@ def oracle(
             kept = torch.where(teacher[:rows] > 0, logs, 0.0)
             soft = -(teacher[:rows] * kept).sum(1).mean()
             total = total + (1 - distillation) * cross_entropy + distillation * soft
-    total.backward()
+    torch.autograd.backward(total)
     return losses
 
 

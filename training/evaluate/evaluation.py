@@ -1,0 +1,191 @@
+"""The whole table: every served submodel, routed, random, static, oracle and simple floors."""
+
+# U cases, S submodels
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.ranker import Ranker
+from models.router import choose
+from training.data.split import EvalCases, Split
+from training.evaluate.baselines import Popularity, Window, baseline_ranks
+from training.evaluate.bootstrap import compare
+from training.evaluate.metrics import hr_at, mrr_at, ndcg_at
+from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
+from training.evaluate.report import Row
+from training.progress import Progress
+
+Metrics = dict[str, NDArray[np.float64]]
+_METRICS = {"ndcg": ndcg_at, "hr": hr_at, "mrr": mrr_at}
+_CUTOFFS = (10, 20)
+_CPU_CASES = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All rows, how the router spread the cases, and on how many cases it was measured."""
+
+    rows: tuple[Row, ...]
+    mix: Mapping[str, float]
+    cases: int
+    price: float
+
+    def row(self, name: str) -> Row:
+        """Return the first row called `name`; KeyError when there is none."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the headline figures, as the manifest and `GET /v1/model` show them."""
+        found: dict[str, float] = {"cases": float(self.cases)}
+        for name in ("full", "routed", "random", "static", "window5", "popularity"):
+            row = self.row(name)
+            found[f"{name}_ndcg_10"] = row.metrics["ndcg@10"]
+            found[f"{name}_hr_10"] = row.metrics["hr@10"]
+        ratio = self.row("routed").flops_ratio
+        assert ratio is not None
+        found["routed_flops_ratio"] = ratio
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; `rows` has the keys that docs/evaluation.md lists."""
+        return {
+            "cases": self.cases,
+            "price": self.price,
+            "mix": dict(self.mix),
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+
+def evaluate(
+    ranker: Ranker,
+    split: Split,
+    cases: EvalCases,
+    *,
+    price: float,
+    validation_ndcg_S: NDArray[np.float64],
+    exclude_seen: bool,
+    seed: int,
+    progress: Progress,
+) -> Evaluation:
+    """Return the table for `cases`, usually the opened test part.
+
+    - full: always the full network. routed: the router at `price`.
+    - random: the routed mix dealt out blindly, in expectation: equal cost, no intelligence.
+    - static: the submodel that was best on validation among those that cost no more on average
+      than routed; the cheapest one when all cost more.
+    - oracle: the best submodel for every case in hindsight, a bound that nothing reaches.
+    - `difference` is the row's NDCG@10 subtracted from routed's, paired over users, with a 95 %
+      bootstrap interval and a two-sided p: positive means that routed is better.
+
+    FLOPs charge router (where one runs), encoder and scoring at the length that runs.
+    """
+    ranks_US = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
+    features_UC, lengths_U = router_view(ranker, cases)
+    with torch.inference_mode():
+        assert ranker.router is not None
+        chosen_U = choose(ranker.router(features_UC), ranker.cost_ratios(lengths_U), price).numpy()
+    routed_cost_US, full_U = totals(ranker, lengths_U)
+    alone_cost_US = totals(ranker, lengths_U, routed=False)[0]
+    users = np.arange(len(cases))
+    by_submodel = {
+        f"{name}@{k}": metric(ranks_US, k) for name, metric in _METRICS.items() for k in _CUTOFFS
+    }
+    cpu_S, router_cpu = cpu_milliseconds(ranker, cases, most=_CPU_CASES)
+    cpu = np.asarray(cpu_S)
+    mix_S = np.bincount(chosen_U, minlength=len(ranker.served)) / len(cases)
+    routed: Metrics = {name: values[users, chosen_U] for name, values in by_submodel.items()}
+    routed_cost = float(routed_cost_US[users, chosen_U].mean())
+    average_S = alone_cost_US.mean(0)
+    affordable = np.flatnonzero(average_S <= routed_cost)
+    static = (
+        int(affordable[np.argmax(validation_ndcg_S[affordable])])
+        if len(affordable)
+        else int(np.argmin(average_S))
+    )
+    table = _Table(routed["ndcg@10"], float(full_U.mean()), seed)
+    full = len(ranker.served) - 1
+    names = [submodel.name for submodel in ranker.served]
+    table.add("full", _at(by_submodel, full), average_S[full], cpu[full], submodel=names[full])
+    table.add("routed", routed, routed_cost, router_cpu + float(cpu @ mix_S), price=price)
+    blind: Metrics = {name: values @ mix_S for name, values in by_submodel.items()}
+    table.add("random", blind, routed_cost, router_cpu + float(cpu @ mix_S))
+    table.add(
+        "static", _at(by_submodel, static), average_S[static], cpu[static], submodel=names[static]
+    )
+    best_U = ranks_US.argmin(1)
+    table.add(
+        "oracle",
+        {name: values[users, best_U] for name, values in by_submodel.items()},
+        float(alone_cost_US[users, best_U].mean()),
+        None,
+    )
+    for place, name in enumerate(names):
+        table.add("submodel", _at(by_submodel, place), average_S[place], cpu[place], submodel=name)
+    for name, baseline in (
+        ("window5", Window(split.training, num_items=len(split.catalog))),
+        ("popularity", Popularity(split.training, num_items=len(split.catalog))),
+    ):
+        ranks_U = baseline_ranks(baseline, cases, exclude_seen=exclude_seen, progress=progress)
+        metrics = {
+            f"{key}@{k}": metric(ranks_U, k) for key, metric in _METRICS.items() for k in _CUTOFFS
+        }
+        table.add(name, metrics, None, None)
+    return Evaluation(
+        rows=tuple(table.rows),
+        mix={name: float(share) for name, share in zip(names, mix_S, strict=True)},
+        cases=len(cases),
+        price=price,
+    )
+
+
+class _Table:
+    def __init__(self, routed_U: NDArray[np.float64], full_cost: float, seed: int) -> None:
+        self.rows: list[Row] = []
+        self._routed_U = routed_U
+        self._full_cost = full_cost
+        self._seed = seed
+
+    def add(
+        self,
+        name: str,
+        metrics: Metrics,
+        flops: float | None,
+        cpu_ms: float | None,
+        *,
+        submodel: str | None = None,
+        price: float | None = None,
+    ) -> None:
+        against = (
+            None
+            if name == "routed"
+            else compare(self._routed_U, metrics["ndcg@10"], seed=self._seed)
+        )
+        self.rows.append(
+            Row(
+                name=name,
+                submodel=submodel,
+                price=price,
+                metrics={key: float(values.mean()) for key, values in metrics.items()},
+                flops=flops,
+                flops_ratio=flops / self._full_cost if flops is not None else None,
+                cpu_ms=float(cpu_ms) if cpu_ms is not None else None,
+                difference=against.difference if against else None,
+                low=against.low if against else None,
+                high=against.high if against else None,
+                p=against.p if against else None,
+            )
+        )
+
+
+def _at(by_submodel: Metrics, place: int) -> Metrics:
+    return {name: values[:, place] for name, values in by_submodel.items()}
