@@ -35,11 +35,10 @@ def register(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    from training.evaluate.report import render_table
-
     from models.checkpoint.read import read_checkpoint
     from models.checkpoint.store import current
     from training.evaluate.from_checkpoint import evaluate_checkpoint
+    from training.evaluate.report import render_table
 
     with explained():
         version = arguments.version or current(arguments.root)

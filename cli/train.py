@@ -10,6 +10,7 @@ from typing import Any
 from cli.errors import explained
 from cli.options import add_data_options, add_json_option, column_names
 from cli.progress import ConsoleProgress
+from cli.signals import stop_on_signals
 
 
 def register(commands: Any) -> None:
@@ -19,7 +20,8 @@ def register(commands: Any) -> None:
         help="train a checkpoint and move CURRENT to it",
         description="Train a supernet and its router on a file of interactions, test once, and "
         "publish the checkpoint. Killed runs continue where they stopped when the same command "
-        "is given again. Interrupt or --max-minutes stop cleanly with the best so far.",
+        "is given again. --max-minutes, SIGTERM and Ctrl-C stop cleanly and publish the best so "
+        "far; a second Ctrl-C ends at once.",
     )
     add_data_options(command)
     command.add_argument(
@@ -60,10 +62,9 @@ def register(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train and print the evaluation."""
     from training.evaluate.report import render_table
-
     from training.pipeline import TrainRequest, train
 
-    with explained():
+    with explained(), stop_on_signals() as should_stop:
         result = train(
             TrainRequest(
                 data=arguments.data,
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
                 resume=not arguments.fresh,
             ),
             ConsoleProgress(),
+            should_stop,
         )
     if arguments.json:
         print(

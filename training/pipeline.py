@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,14 @@ class TrainResult:
     evaluation: Evaluation
 
 
-def train(request: TrainRequest, progress: Progress) -> TrainResult:
+def train(
+    request: TrainRequest,
+    progress: Progress,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
     """Read, split, fit, route, test once and publish; CURRENT names the new version afterwards.
+
+    Once `should_stop` says True, fitting ends and the best so far is published.
 
     Raises DataError (bad data), ValueError (bad request), CheckpointError (cannot publish).
     """
@@ -92,6 +99,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         progress=progress,
         resume_root=request.out if request.resume else None,
         data_digest=interactions.digest,
+        should_stop=should_stop,
     )
     routed = route(
         fitted,

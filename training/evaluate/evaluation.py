@@ -20,6 +20,7 @@ from training.evaluate.bootstrap import compare
 from training.evaluate.metrics import hr_at, mrr_at, ndcg_at
 from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
 from training.evaluate.report import Row
+from training.evaluate.routing_baselines import best_static, oracle, random_routing
 from training.progress import Progress
 
 Metrics = dict[str, NDArray[np.float64]]
@@ -106,23 +107,23 @@ def evaluate(
     routed: Metrics = {name: values[users, chosen_U] for name, values in by_submodel.items()}
     routed_cost = float(routed_cost_US[users, chosen_U].mean())
     average_S = alone_cost_US.mean(0)
-    affordable = np.flatnonzero(average_S <= routed_cost)
-    static = (
-        int(affordable[np.argmax(validation_ndcg_S[affordable])])
-        if len(affordable)
-        else int(np.argmin(average_S))
-    )
+    # The router's own cost may leave no submodel that is as cheap: then the cheapest.
+    affordable = max(routed_cost, float(average_S.min()))
+    static = best_static(validation_ndcg_S[None], average_S[None], budget=affordable)
     table = _Table(routed["ndcg@10"], float(full_U.mean()), seed)
     full = len(ranker.served) - 1
     names = [submodel.name for submodel in ranker.served]
     table.add("full", _at(by_submodel, full), average_S[full], cpu[full], submodel=names[full])
     table.add("routed", routed, routed_cost, router_cpu + float(cpu @ mix_S), price=price)
-    blind: Metrics = {name: values @ mix_S for name, values in by_submodel.items()}
+    blind: Metrics = {
+        name: random_routing(values, routed_cost_US, chosen_U).quality
+        for name, values in by_submodel.items()
+    }
     table.add("random", blind, routed_cost, router_cpu + float(cpu @ mix_S))
     table.add(
         "static", _at(by_submodel, static), average_S[static], cpu[static], submodel=names[static]
     )
-    best_U = ranks_US.argmin(1)
+    best_U = oracle(1 / ranks_US, alone_cost_US)
     table.add(
         "oracle",
         {name: values[users, best_U] for name, values in by_submodel.items()},

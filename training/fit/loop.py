@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Fitted:
     epochs: tuple[EpochResult, ...]
     best_epoch: int
     stopped: str
-    """converged, epochs or time"""
+    """converged, epochs, time or asked"""
 
 
 def fit(
@@ -59,14 +60,19 @@ def fit(
     progress: Progress,
     resume_root: Path | None = None,
     data_digest: str = "",
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Train until validation stops improving, the epochs are done or the time is up.
+
+    `should_stop` is asked after every step: True ends training like the time limit does, with
+    the best weights so far.
 
     Deterministic for one seed, thread count and machine class, also across a kill and resume
     (the time limit excepted). The test part is not touched. ValueError when there is nothing to
     train on or nothing to validate with.
     """
-    return _Run(split, architecture, config, exclude_seen, progress, resume_root, data_digest).go()
+    run = _Run(split, architecture, config, exclude_seen, progress, resume_root, data_digest)
+    return run.go(should_stop)
 
 
 class _Run:
@@ -134,15 +140,15 @@ class _Run:
             else None
         )
 
-    def go(self) -> Fitted:
+    def go(self, should_stop: Callable[[], bool]) -> Fitted:
         self._continue()
         stopped = "epochs"
         while len(self.epochs) < self.config.epochs:
             if self._converged():
                 stopped = "converged"
                 break
-            if not self._epoch():
-                stopped = "time"
+            if not self._epoch(should_stop):
+                stopped = "asked" if should_stop() else "time"
                 break
         with torch.no_grad():
             for name, parameter in self.supernet.named_parameters():
@@ -160,8 +166,8 @@ class _Run:
     def _converged(self) -> bool:
         return len(self.epochs) - 1 - self.best_epoch >= self.config.patience
 
-    def _epoch(self) -> bool:
-        """Run one epoch and validate; False when the time ran out."""
+    def _epoch(self, should_stop: Callable[[], bool]) -> bool:
+        """Run one epoch and validate; False when it was cut short."""
         began = time.monotonic()
         plan: list[tuple[int, Batch]] = [
             (fold, batch)
@@ -176,7 +182,7 @@ class _Run:
                 fold, batch = plan[place]
                 losses.append(self.step(batch, fold, self.rng)[:2])
                 advance(1)
-                if self._out_of_time(began):
+                if self._out_of_time(began) or should_stop():
                     in_time = False
                     break
         self._validate(began, np.mean(losses, axis=0).tolist())

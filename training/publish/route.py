@@ -20,12 +20,7 @@ from training.fit.loop import Fitted
 from training.fit.router_fit import RouterFit, fit_router
 from training.fit.served import pick_served
 from training.progress import Progress
-from training.publish.frontier import (
-    FrontierPoint,
-    frontier,
-    price_for_budget,
-    price_for_quality,
-)
+from training.publish.frontier import FrontierPoint, Held, price_for_quality
 
 _TOLERATED_LOSS = 0.005
 
@@ -76,12 +71,18 @@ def route(
     ranker = Ranker(fitted.supernet, fitted.memory, router.router, served)
     cost_US, full_U = totals(ranker, lengths_U)
     ndcg_US = ndcg_at(ranks_US, 10)
-    weighed_US = ranker.cost_ratios(lengths_U)
-    points = frontier(router.quality_US, weighed_US, cost_US, full_U, ndcg_US)
+    held = Held(
+        quality_US=router.quality_US.numpy().astype(np.float64),
+        ndcg_US=ndcg_US,
+        cost_US=cost_US,
+        full_U=full_U,
+        unit=float(ranker.full_cost(config.max_length).total),
+    )
+    points = held.frontier()
     if budget is None:
         price = price_for_quality(points, float(ndcg_US[:, -1].mean()) * (1 - _TOLERATED_LOSS))
     else:
-        price = price_for_budget(router.quality_US, weighed_US, cost_US, full_U, budget)
+        price = held.price_for_budget(budget)
     progress.log(
         f"serving {_names(served)} at price {price:.4g}; held-out users confirm "
         f"{router.explained:.1%} of what differs between submodels as predictable"
