@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cli.errors import CommandError, explained
+from cli.errors import WRONG_ARGUMENTS, WRONG_CHECKPOINT, CommandError, explained
 
 
 def register(commands: Any) -> None:
@@ -30,7 +30,7 @@ def register(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal; 0 after a clean drain."""
     from service.serve import run as serve
-    from service.settings import Settings
+    from service.settings import Settings, SettingsError
 
     environ = dict(os.environ)
     for name, value in (
@@ -41,10 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None:
             environ[name] = str(value)
     with explained():
-        settings = Settings.from_env(environ)
+        try:
+            settings = Settings.from_env(environ)
+        except SettingsError as error:
+            raise CommandError(str(error), WRONG_ARGUMENTS) from error
         if not settings.model_root.is_dir():
             raise CommandError(
                 f"{settings.model_root} is no directory; train a checkpoint first: "
-                "canet train --data FILE --out ROOT"
+                "canet train --data FILE --out ROOT",
+                WRONG_CHECKPOINT,
             )
         return serve(settings)
