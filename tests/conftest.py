@@ -11,6 +11,11 @@
 from __future__ import annotations
 
 import os
+
+# Before anything imports torch: its threads spin, and on a busy machine two of them on tiny
+# tensors are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import tempfile
 from collections.abc import Iterator

@@ -77,8 +77,6 @@ def train(
     """
     began = time.monotonic()
     tame_allocator()
-    if request.threads is not None:
-        torch.set_num_threads(request.threads)
     torch.set_flush_denormal(True)
     interactions = read(request.data, request.columns, strict=request.strict, progress=progress)
     split = make_split(interactions, request.split, items=request.items)
@@ -91,6 +89,8 @@ def train(
         "seen items are "
         + ("left out of every ranking" if exclude_seen else "kept: users repeat items here")
     )
+    if preset.train.threads is not None:
+        torch.set_num_threads(preset.train.threads)
     fitted = fit(
         split,
         preset.supernet,
@@ -161,4 +161,6 @@ def _preset(request: TrainRequest, found: DataProfile, num_items: int) -> Preset
         changes["epochs"] = request.epochs
     if request.max_seconds is not None:
         changes["max_seconds"] = request.max_seconds
+    if request.threads is not None:
+        changes["threads"] = request.threads
     return replace(preset, train=replace(preset.train, **changes))

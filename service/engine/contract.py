@@ -177,7 +177,10 @@ class Engine(Protocol):
         ...
 
     def popular(self, query: Query) -> Ranking:
-        """Return popular items under the query's exclusions and filters; no network runs."""
+        """Return popular items under the query's exclusions and filters; no network runs.
+
+        Called on the event loop when a deadline passed, so beside `recommend`: thread-safe, quick.
+        """
         ...
 
     def similar(self, external_id: str, k: int) -> list[RankedItem]:

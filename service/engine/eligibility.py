@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _CACHED_MASKS = 64
 class AttributeIndex:
     """field -> value -> rows of the catalog. Values are compared as text; lists by membership.
 
-    Booleans read as `true` and `false`. Called from one thread at a time but for `check`.
+    Booleans read as `true` and `false`. Safe to call from the event loop and the worker at once.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -35,6 +36,7 @@ class AttributeIndex:
             for field, values in rows.items()
         }
         self._masks: OrderedDict[ItemFilter, Mask] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -55,10 +57,16 @@ class AttributeIndex:
 
         An unknown field holds for no item: nothing passes `must`, everything `must_not`.
         """
-        cached = self._masks.get(item_filter)
-        if cached is not None:
-            self._masks.move_to_end(item_filter)
-            return cached
+        with self._lock:
+            mask = self._masks.pop(item_filter, None)
+            if mask is None:
+                mask = self._build(item_filter)
+            self._masks[item_filter] = mask
+            if len(self._masks) > _CACHED_MASKS:
+                self._masks.popitem(last=False)
+        return mask
+
+    def _build(self, item_filter: ItemFilter) -> Mask:
         mask = np.ones(self._size, dtype=np.bool_)
         mask[0] = False
         for clause in item_filter.must:
@@ -66,9 +74,6 @@ class AttributeIndex:
         for clause in item_filter.must_not:
             mask &= ~self._clause(clause)
         mask.setflags(write=False)
-        self._masks[item_filter] = mask
-        if len(self._masks) > _CACHED_MASKS:
-            self._masks.popitem(last=False)
         return mask
 
     def _clause(self, clause: FilterClause) -> Mask:

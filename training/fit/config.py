@@ -17,6 +17,8 @@ class TrainConfig:
     Every step trains the largest submodel, the smallest and `random_submodels` others; those
     see `student_share` of the batch's positions and learn from the next item and, with weight
     `distillation`, from the largest submodel's distribution.
+
+    `threads` are torch's; None takes one per core. A run repeats exactly for one thread count.
     """
 
     seed: int = 0
@@ -37,6 +39,7 @@ class TrainConfig:
     memory_folds: int = 4
     chunk_cells: int = 4_000_000
     max_seconds: float | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "evaluate_every", "tokens_per_batch", "num_negatives"):
@@ -47,6 +50,8 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie in 0..1")
         if self.memory_folds < 2:
             raise ValueError(f"memory_folds is {self.memory_folds}; it must be at least 2")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads is {self.threads}; it must be at least 1")
         if self.max_seconds is not None and self.max_seconds <= 0:
             raise ValueError(f"max_seconds is {self.max_seconds}; it must be positive")
 

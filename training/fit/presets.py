@@ -49,6 +49,9 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
             average_decay=0.99,
             warmup_steps=100,
             max_seconds=150.0,
+            # Steps are too small to share: a second thread gains little on an idle machine and
+            # loses most of both cores to waiting on a busy one.
+            threads=1,
         ),
     ),
     # Short histories over a wide catalog: shallow is enough, scoring dominates.
