@@ -79,7 +79,9 @@ def print_next_steps(url: str, findings: Findings) -> None:
     print(f"  curl -s {url}/recommend -H 'content-type: application/json' -d '{body}'")
     print("answer (shortened):")
     print("  " + json.dumps(findings.example))
-    print(f"docs {url}/docs   metrics {url}/metrics   Ctrl-C stops the service", flush=True)
+    print(
+        f"OpenAPI {url}/openapi.json   metrics {url}/metrics   Ctrl-C stops the service", flush=True
+    )
 
 
 def _share(ratio: float | None) -> str:

@@ -39,6 +39,8 @@ from service.store.redis_history import RedisHistoryStore
 
 log = logging.getLogger("canet.app")
 
+_STORE_WATCH_SECONDS = 5.0
+
 
 def create_app(
     settings: Settings,
@@ -117,16 +119,25 @@ async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:
     # In the background: /healthz answers and /readyz says 503 while the model loads.
     loading = asyncio.create_task(services.models.start(), name="model-start")
     loading.add_done_callback(_report)
+    watching = asyncio.create_task(_watch_store(services), name="store-watch")
     try:
         yield
     finally:
         services.lifetime.draining = True
+        watching.cancel()
         await services.batcher.stop(services.settings.grace_seconds)
         loading.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await loading
         await services.models.stop()
         await services.store.close()
+
+
+async def _watch_store(services: Services) -> None:
+    """Keep `canet_redis_up` true on an idle service: ask the store now and then."""
+    while True:
+        services.metrics.redis_up.set(await services.store.ping())
+        await asyncio.sleep(_STORE_WATCH_SECONDS)
 
 
 def _report(task: asyncio.Task[None]) -> None:
