@@ -1,0 +1,46 @@
+"""The data decide the preset unless a name is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.data.profile import DataProfile, Kind
+from training.fit.presets import PRESETS, choose_preset
+
+
+def found(kind: Kind) -> DataProfile:
+    return DataProfile(
+        users=10,
+        items=20,
+        interactions=100,
+        mean_length=10.0,
+        median_length=10.0,
+        p95_length=20.0,
+        max_length=30,
+        density=0.5,
+        repeat_share=0.0,
+        top_item_share=0.1,
+        kind=kind,
+    )
+
+
+@pytest.mark.parametrize("kind", ["small", "session-like", "long-history"])
+def test_kind_of_data_decides(kind: Kind) -> None:
+    preset = choose_preset(found(kind), num_items=20, seed=3)
+    assert preset.name == kind
+    assert preset.supernet.num_items == 20
+    assert preset.train.seed == 3
+    assert f"chosen for {kind} data" in preset.summary()
+    assert len(preset.supernet.submodels) >= 4
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_name_overrules_the_data(name: str) -> None:
+    preset = choose_preset(found("small"), num_items=20, name=name)
+    assert preset.name == name
+    assert preset.reason == "asked for"
+
+
+def test_unknown_name_is_refused_and_the_known_are_listed() -> None:
+    with pytest.raises(ValueError, match="'huge' is unknown; known are small, session-like, long"):
+        choose_preset(found("small"), num_items=20, name="huge")

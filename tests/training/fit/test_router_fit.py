@@ -1,0 +1,63 @@
+"""The router finds a rule that is there and falls back to the best static choice otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from training.fit.router_fit import fit_router
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_planted_rule_is_found_on_users_not_seen() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features_UC = torch.randn(600, 4, generator=generator)
+    sign_U = torch.sign(features_UC[:, 1])
+    hard_U = 0.3 * torch.rand(600, generator=generator)
+    gap_US = torch.stack([0.1 * sign_U, torch.zeros(600)], 1)
+    noise_US = 0.02 * torch.randn(600, 2, generator=generator)
+    quality_US = 0.3 + hard_U[:, None] + gap_US + noise_US
+    fitted = fit_router(features_UC, quality_US, seed=0)
+    chosen_U = fitted.quality_US.argmax(1)
+    reached = quality_US[torch.arange(600), chosen_U].mean()
+    assert (chosen_U == (sign_U < 0).long()).float().mean() > 0.9
+    assert reached > quality_US.mean(0).max() + 0.03
+    assert fitted.shrinkage > 0.7
+    assert fitted.explained > 0.5
+    fresh_UC = torch.randn(200, 4, generator=generator)
+    fresh_U = fitted.router(fresh_UC).argmax(1)
+    assert (fresh_U == (fresh_UC[:, 1] < 0).long()).float().mean() > 0.9
+
+
+def test_noise_leaves_the_best_static_choice() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features_UC = torch.randn(600, 4, generator=generator)
+    usual_S = torch.tensor([0.30, 0.34, 0.38])
+    quality_US = usual_S + 0.1 * torch.randn(600, 3, generator=generator)
+    fitted = fit_router(features_UC, quality_US, seed=0)
+    assert fitted.shrinkage < 0.2
+    assert (fitted.quality_US.argmax(1) == 2).float().mean() > 0.97
+    assert (fitted.router(features_UC).argmax(1) == 2).float().mean() > 0.97
+
+
+def test_same_seed_gives_the_same_router() -> None:
+    generator = torch.Generator().manual_seed(2)
+    features_UC = torch.randn(40, 3, generator=generator)
+    quality_US = torch.rand(40, 2, generator=generator)
+    one, other = (fit_router(features_UC, quality_US, seed=7) for _ in range(2))
+    assert torch.equal(one.quality_US, other.quality_US)
+    assert torch.equal(one.router(features_UC), other.router(features_UC))
+
+
+def test_one_user_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"1 users are too few .* bring more data"):
+        fit_router(torch.zeros(1, 3), torch.zeros(1, 2), seed=0)

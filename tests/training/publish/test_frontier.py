@@ -1,0 +1,56 @@
+"""Budgets are met closely, impossible ones refused, and prices buy what the curve says."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from training.publish.frontier import FrontierPoint, Held, price_for_quality
+
+
+def held(users: int = 5000) -> Held:
+    rng = np.random.default_rng(0)
+    full_U = rng.uniform(0.5, 1.0, users) * 1e6
+    cost_US = full_U[:, None] * np.array([0.1, 0.3, 0.6, 1.0]) + 1000.0
+    quality_US = rng.uniform(0.2, 0.4, (users, 4)) + np.array([0.0, 0.02, 0.04, 0.05])
+    ndcg_US = (rng.random((users, 4)) < quality_US).astype(np.float64)
+    return Held(quality_US=quality_US, ndcg_US=ndcg_US, cost_US=cost_US, full_U=full_U, unit=1e6)
+
+
+@pytest.mark.parametrize("budget", [0.15, 0.25, 0.35, 0.5])
+def test_budget_is_met_closely_and_never_exceeded(budget: float) -> None:
+    sample = held()
+    price = sample.price_for_budget(budget)
+    (point,) = sample.frontier(np.array([price]))
+    assert 0.98 * budget <= point.flops_ratio <= budget * (1 + 1e-9)
+
+
+def test_ample_budget_costs_no_price() -> None:
+    assert held().price_for_budget(2.0) == 0.0
+
+
+def test_impossible_budget_is_refused_and_the_least_named() -> None:
+    with pytest.raises(ValueError, match=r"0\.05 .* cheapest submodels cost 0\.10\d+; raise"):
+        held().price_for_budget(0.05)
+
+
+def test_curve_never_rises_in_cost_and_starts_at_the_best_prediction() -> None:
+    sample = held(500)
+    points = sample.frontier()
+    assert points[0].price == 0.0
+    best_U = sample.quality_US.argmax(1)
+    assert points[0].ndcg_10 == pytest.approx(sample.ndcg_US[np.arange(500), best_U].mean())
+    assert all(one.flops_ratio >= other.flops_ratio for one, other in pairwise(points))
+
+
+def test_cheapest_point_that_is_good_enough_wins_else_the_best() -> None:
+    points = [
+        FrontierPoint(price=0.0, flops_ratio=0.9, ndcg_10=0.30),
+        FrontierPoint(price=0.1, flops_ratio=0.5, ndcg_10=0.29),
+        FrontierPoint(price=0.2, flops_ratio=0.2, ndcg_10=0.20),
+    ]
+    assert price_for_quality(points, 0.285) == 0.1
+    assert price_for_quality(points, 0.1) == 0.2
+    assert price_for_quality(points, 0.5) == 0.0

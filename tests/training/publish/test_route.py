@@ -1,0 +1,69 @@
+"""From a supernet to what is served: the ends are kept and the price follows the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.builders import random_histories, random_memory, random_supernet, small_config
+from training.data.sequences import Sequences
+from training.data.split import EvalCases
+from training.fit.loop import Fitted
+from training.progress import Silent
+from training.publish.route import Routed, route
+
+CONFIG = small_config()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def routed(budget: float | None) -> Routed:
+    histories = random_histories(CONFIG, 80, 1)
+    fitted = Fitted(
+        supernet=random_supernet(CONFIG),
+        memory=random_memory(CONFIG),
+        epochs=(),
+        best_epoch=0,
+        stopped="epochs",
+    )
+    cases = EvalCases(
+        histories=Sequences(
+            offsets=np.cumsum([0, *map(len, histories)]).astype(np.int64),
+            items=np.concatenate(histories).astype(np.int64),
+        ),
+        targets=np.random.default_rng(0).integers(1, CONFIG.num_items + 1, 80),
+        users=np.arange(80),
+    )
+    return route(fitted, cases, budget=budget, exclude_seen=False, seed=0, progress=Silent())
+
+
+def test_served_ends_with_the_full_network_and_the_router_fits_it() -> None:
+    found = routed(None)
+    served = found.ranker.served
+    assert 4 <= len(served) <= 6
+    assert served[-1] == CONFIG.largest
+    assert found.validation_ndcg_S.shape == (len(served),)
+    assert found.fit.quality_US.shape == (80, len(served))
+    assert found.price in {point.price for point in found.points}
+
+
+def test_price_meets_the_budget_and_less_budget_never_costs_less() -> None:
+    # Even the cheapest submodels pay for the router, which is dear beside a tiny network.
+    least = routed(None).points[-1].flops_ratio
+    generous, tight = routed(10.0), routed(least * 1.001)
+    assert generous.price == 0.0
+    assert tight.price >= generous.price
+
+
+def test_impossible_budget_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"0\.0001 .* raise the budget"):
+        routed(0.0001)

@@ -1,0 +1,178 @@
+"""One tiny training run, from a file to a published checkpoint, and what it must leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint.contents import Checkpoint
+from models.checkpoint.read import read_checkpoint
+from models.checkpoint.store import current, list_versions
+from models.config import Submodel
+from models.ranker import Ranker, load_ranker, stack
+from models.topk import top_rows
+from training.evaluate.evaluation import Evaluation
+from training.evaluate.from_checkpoint import evaluate_checkpoint
+from training.pipeline import TrainRequest, TrainResult, train
+from training.progress import Silent
+
+ROWS = {"full", "routed", "random", "static", "oracle", "submodel", "window5", "popularity"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    # Training flushes denormals for the process, which other tests' floats do not expect.
+    torch.set_flush_denormal(False)
+
+
+def write_data(path: Path) -> Path:
+    """120 users who mostly walk upwards through 60 items and never repeat one."""
+    rng = np.random.default_rng(0)
+    lines = ["user_id,item_id,timestamp"]
+    for user in range(120):
+        start, count = int(rng.integers(60)), int(rng.integers(10, 26))
+        moment = 1_700_000_000 + int(rng.integers(10_000_000))
+        for place in range(count):
+            item = (start + 2 * place + (user + place) % 2) % 60
+            lines.append(f"u{user},i{item},{moment + 3600 * place}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    data: Path
+    root: Path
+    result: TrainResult
+    checkpoint: Checkpoint
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    directory = tmp_path_factory.mktemp("pipeline")
+    data, root = write_data(directory / "data.csv"), directory / "models"
+    result = train(TrainRequest(data=data, out=root, epochs=1), Silent())
+    # Later tests move CURRENT on: this is what the first run left.
+    assert current(root) == result.version
+    return Run(data=data, root=root, result=result, checkpoint=read_checkpoint(result.path))
+
+
+def ranker_of(checkpoint: Checkpoint) -> Ranker:
+    manifest = checkpoint.manifest
+    return load_ranker(
+        checkpoint.config,
+        checkpoint.tensors,
+        [Submodel.parse(entry.name) for entry in manifest.submodels],
+        router_hidden=manifest.router.hidden,
+    )
+
+
+def test_published_checkpoint_is_accepted_and_says_how_it_came_about(run: Run) -> None:
+    manifest = run.checkpoint.manifest
+    assert run.checkpoint.version == run.result.version
+    assert manifest.parent is None
+    assert run.result.epochs == run.result.best_epoch == 1
+    assert run.result.stopped == "epochs"
+    assert run.checkpoint.config.num_items == 60
+    assert run.checkpoint.evaluation == run.result.evaluation.to_json()
+    assert not manifest.repeats
+    assert not list(run.root.glob(".training-*")), "a finished run leaves no state"
+
+
+@torch.inference_mode()
+def test_golden_answers_replay_through_the_loaded_ranker(run: Run) -> None:
+    ranker, catalog = ranker_of(run.checkpoint), run.checkpoint.catalog
+    places = {submodel.name: place for place, submodel in enumerate(ranker.served)}
+    assert {query.submodel for query in run.checkpoint.golden} == set(places)
+    for query in run.checkpoint.golden:
+        history = [catalog.item_id(external) or 0 for external in query.history]
+        ids_BL, lengths_B = stack([history], ranker.bucket(len(history)))
+        place = places[query.submodel]
+        scores_V = ranker.score(place, ranker.encode(place, ids_BL, lengths_B), ids_BL, lengths_B)[
+            0
+        ]
+        scores_V[history] = -torch.inf
+        rows, scores = top_rows(scores_V, len(query.items))
+        assert [catalog.external_id(row) for row in rows] == list(query.items)
+        assert scores == pytest.approx(query.scores, abs=1e-5)
+
+
+def test_every_row_is_there_and_pays_for_what_it_runs(run: Run) -> None:
+    found = run.result.evaluation
+    assert {row.name for row in found.rows} == ROWS
+    submodels = [row for row in found.rows if row.name == "submodel"]
+    assert [row.submodel for row in submodels] == list(found.mix)
+    assert found.cases == 120
+    assert sum(found.mix.values()) == pytest.approx(1.0)
+    full, routed, random = found.row("full"), found.row("routed"), found.row("random")
+    assert full.flops_ratio == pytest.approx(1.0)
+    assert random.flops == routed.flops
+    assert routed.flops is not None
+    entries = run.checkpoint.manifest.submodels
+    assert all(entry.flops_router > 0 for entry in entries)
+    cheapest = submodels[0].flops
+    assert cheapest is not None
+    assert routed.flops >= cheapest + entries[0].flops_router - 1e-6
+    oracle = found.row("oracle")
+    assert all(oracle.metrics[key] >= row.metrics[key] for row in submodels for key in row.metrics)
+
+
+def test_price_curve_never_rises_in_cost(run: Run) -> None:
+    curve = run.checkpoint.manifest.router.price_curve
+    assert len(curve) > 10
+    for one, other in pairwise(curve):
+        assert one.price < other.price
+        assert one.flops_ratio >= other.flops_ratio
+
+
+def test_random_row_is_the_routed_mix_over_the_submodel_rows(run: Run) -> None:
+    found = run.result.evaluation
+    submodels = {row.submodel or "": row for row in found.rows if row.name == "submodel"}
+    for key, value in found.row("random").metrics.items():
+        mixed = sum(share * submodels[name].metrics[key] for name, share in found.mix.items())
+        assert value == pytest.approx(mixed)
+
+
+def test_evaluating_the_checkpoint_again_gives_the_stored_figures(run: Run) -> None:
+    again: Evaluation = evaluate_checkpoint(
+        run.checkpoint,
+        run.data,
+        columns=None,
+        strict=False,
+        split="leave-one-out",
+        price=None,
+        budget=None,
+        seed=0,
+        progress=Silent(),
+    )
+    for name in ("routed", "full", "random", "window5", "popularity"):
+        assert again.row(name).metrics == pytest.approx(run.result.evaluation.row(name).metrics)
+        assert again.row(name).flops == run.result.evaluation.row(name).flops
+    assert dict(again.mix) == dict(run.result.evaluation.mix)
+
+
+def test_budget_below_the_cheapest_is_refused_and_publishes_nothing(run: Run) -> None:
+    before = list_versions(run.root), current(run.root)
+    request = TrainRequest(data=run.data, out=run.root, epochs=1, budget=0.0001, resume=False)
+    with pytest.raises(ValueError, match=r"0\.0001 .* cheapest submodels cost 0\.\d+; raise"):
+        train(request, Silent())
+    assert (list_versions(run.root), current(run.root)) == before
+
+
+def test_temporal_run_names_the_first_version_as_parent(run: Run) -> None:
+    request = TrainRequest(data=run.data, out=run.root, epochs=1, split="temporal", seed=1)
+    second = train(request, Silent())
+    assert current(run.root) == second.version != run.result.version
+    manifest = read_checkpoint(second.path).manifest
+    assert manifest.parent == run.result.version
+    assert str(manifest.training["split"]).startswith("temporal")
