@@ -8,13 +8,17 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.errors import CommandError, explained
 from cli.progress import ConsoleProgress
 
+if TYPE_CHECKING:  # torch comes with it, and `canet --help` should not wait for torch
+    from models.checkpoint.contents import Checkpoint
+
 # Training stops here; with everything around it the first run stays under six minutes.
 _TRAIN_SECONDS = 150.0
+_USERS = 100
 
 
 def register(commands: Any) -> None:
@@ -66,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     demo_report.print_accuracy(checkpoint)
     port = arguments.port if arguments.port is not None else _port()
     with explained(), running_service(root, home / "redis", port, progress) as service:
-        findings = try_out(service.url, checkpoint, progress)
+        findings = try_out(service.url, _histories(data, checkpoint), checkpoint, progress)
         demo_report.print_service(findings, service.url)
         held = demo_report.print_verdict(checkpoint, findings, time.monotonic() - began)
         if not arguments.exit:
@@ -106,6 +110,20 @@ def _train(data: Path, items: Path | None, root: Path, progress: ConsoleProgress
     from training.pipeline import TrainRequest, train
 
     train(TrainRequest(data=data, items=items, out=root, max_seconds=_TRAIN_SECONDS), progress)
+
+
+def _histories(data: Path, checkpoint: Checkpoint) -> list[tuple[str, ...]]:
+    """Return what up to 100 users did, spread over the file: the newest items of each."""
+    from training.data.interactions import read_interactions
+
+    interactions = read_interactions(data)
+    offsets = interactions.offsets()
+    users = range(0, interactions.num_users, max(1, interactions.num_users // _USERS))
+    most = checkpoint.config.max_length
+    return [
+        tuple(interactions.item_ids[code] for code in interactions.item_codes[a:b][-most:])
+        for a, b in ((int(offsets[user]), int(offsets[user + 1])) for user in users[:_USERS])
+    ]
 
 
 def _port() -> int:

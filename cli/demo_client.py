@@ -33,9 +33,13 @@ class Findings:
     checks: dict[str, bool] = field(default_factory=dict)
 
 
-def try_out(url: str, checkpoint: Checkpoint, progress: ConsoleProgress) -> Findings:
-    """Drive the service with the histories of the checkpoint's golden answers and popular items."""
-    histories = list(dict.fromkeys(query.history for query in checkpoint.golden))
+def try_out(
+    url: str,
+    histories: list[tuple[str, ...]],
+    checkpoint: Checkpoint,
+    progress: ConsoleProgress,
+) -> Findings:
+    """Write the histories as users' events, then ask for each of them again and again."""
     with httpx.Client(base_url=url, timeout=10) as client:
         users = _write_histories(client, histories)
         before = _flops(client)
@@ -70,18 +74,15 @@ def try_out(url: str, checkpoint: Checkpoint, progress: ConsoleProgress) -> Find
 def _write_histories(client: httpx.Client, histories: list[tuple[str, ...]]) -> list[str]:
     users = []
     now = time.time()
-    for place, history in enumerate(histories):
-        # Prefixes make users of every length out of a few real histories.
-        for length in sorted({max(1, len(history) * part // 8) for part in range(1, 9)}):
-            user = f"demo-{place}-{length}"
-            items = history[:length]
-            events = [
-                {"user_id": user, "item_id": item, "timestamp": now - 60 * (len(items) - age)}
-                for age, item in enumerate(items)
-            ]
-            client.delete(f"/v1/users/{user}/history").raise_for_status()
-            client.post("/v1/events", json={"events": events}).raise_for_status()
-            users.append(user)
+    for place, items in enumerate(histories):
+        user = f"demo-{place}"
+        events = [
+            {"user_id": user, "item_id": item, "timestamp": now - 60 * (len(items) - age)}
+            for age, item in enumerate(items)
+        ]
+        client.delete(f"/v1/users/{user}/history").raise_for_status()
+        client.post("/v1/events", json={"events": events}).raise_for_status()
+        users.append(user)
     return users
 
 

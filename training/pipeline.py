@@ -77,7 +77,6 @@ def train(
     """
     began = time.monotonic()
     tame_allocator()
-    torch.set_flush_denormal(True)
     interactions = read(request.data, request.columns, strict=request.strict, progress=progress)
     split = make_split(interactions, request.split, items=request.items)
     found = profile(interactions)
@@ -139,8 +138,10 @@ def train(
         routed=routed,
         evaluation=evaluation,
         training=facts,
-        repeats=not found.exclude_seen,
+        repeats=not exclude_seen,
     )
+    if fitted.resume is not None:
+        fitted.resume.clear()
     return TrainResult(
         version=version,
         path=request.out / version,

@@ -8,7 +8,6 @@ from models.checkpoint.contents import Checkpoint
 from models.config import Submodel
 from models.ranker import load_ranker
 from training.data.columns import ColumnNames
-from training.data.profile import profile
 from training.data.reading import make_split, read
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.evaluate.metrics import ndcg_at
@@ -44,7 +43,7 @@ def evaluate_checkpoint(
     ranker = load_ranker(
         checkpoint.config, checkpoint.tensors, served, router_hidden=manifest.router.hidden
     )
-    exclude_seen = profile(interactions).exclude_seen
+    exclude_seen = not manifest.repeats
     validation_US = ranks_by_submodel(
         ranker, parts.validation, exclude_seen=exclude_seen, progress=progress
     )

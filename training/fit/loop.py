@@ -49,6 +49,8 @@ class Fitted:
     best_epoch: int
     stopped: str
     """converged, epochs, time or asked"""
+    resume: ResumeDirectory | None = None
+    """Where the run is written down; clear it when its result is safe."""
 
 
 def fit(
@@ -72,7 +74,11 @@ def fit(
     train on or nothing to validate with.
     """
     run = _Run(split, architecture, config, exclude_seen, progress, resume_root, data_digest)
-    return run.go(should_stop)
+    torch.set_flush_denormal(True)
+    try:
+        return run.go(should_stop)
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class _Run:
@@ -134,6 +140,7 @@ class _Run:
                     split.description,
                     architecture.to_json(),
                     replace(config, max_seconds=None).to_json(),
+                    exclude_seen,
                 ),
             )
             if resume_root is not None
@@ -153,14 +160,13 @@ class _Run:
         with torch.no_grad():
             for name, parameter in self.supernet.named_parameters():
                 parameter.copy_(self.best[name])
-        if self.resume is not None:
-            self.resume.clear()
         return Fitted(
             supernet=self.supernet,
             memory=self.memory,
             epochs=tuple(self.epochs),
             best_epoch=self.best_epoch,
             stopped=stopped,
+            resume=self.resume,
         )
 
     def _converged(self) -> bool:

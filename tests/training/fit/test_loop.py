@@ -113,8 +113,11 @@ def test_killed_and_resumed_equals_uninterrupted(
         trained(split, progress=KilledInEpoch2(), root=tmp_path)
     assert list(tmp_path.glob(".training-*"))
     lines = Lines()
-    assert_same(whole, trained(split, progress=lines, root=tmp_path))
+    resumed = trained(split, progress=lines, root=tmp_path)
+    assert_same(whole, resumed)
     assert "resuming after epoch 1" in lines.lines[0]
+    assert resumed.resume is not None
+    resumed.resume.clear()
     assert not list(tmp_path.glob(".training-*"))
 
 
