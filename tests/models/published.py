@@ -5,20 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
 from models.catalog import Catalog
 from models.checkpoint.contents import CheckpointContents
-from models.checkpoint.golden import GoldenQuery
-from models.checkpoint.manifest import RouterEntry, SubmodelEntry
+from models.checkpoint.manifest import RouterEntry
 from models.checkpoint.write import write_checkpoint
 from models.config import SupernetConfig
-from models.ranker import Ranker, stack
+from models.ranker import Ranker
 from models.router import ROUTER_FEATURES
-from models.topk import top_rows
 from tests.models.builders import random_memory, random_router, random_supernet, small_config
+from training.data.sequences import gather
+from training.data.split import EvalCases
+from training.publish.golden import golden_queries
+from training.publish.publish import submodel_entries
 
 HIDDEN = 8
+CASES = EvalCases(
+    histories=gather(np.array([3, 1, 7, 5]), np.array([0, 0]), np.array([3, 4])),
+    targets=np.array([2, 2]),
+    users=np.array([0, 1]),
+)
 GENRES = ("drama", "comedy", "noir")
 
 
@@ -49,21 +56,8 @@ def publish_random(root: Path, seed: int = 0, config: SupernetConfig | None = No
     memory = random_memory(config, seed)
     assert memory is not None
     catalog = Catalog(external_ids(config), attributes(config))
-    full = ranker.full_cost(config.max_length).total
-    entries = []
-    for place, submodel in enumerate(ranker.served):
-        cost = ranker.cost(place, config.max_length, routed=True)
-        entries.append(
-            SubmodelEntry(
-                name=submodel.name,
-                flops_router=cost.router,
-                flops_encoder=cost.encoder,
-                flops_scoring=cost.scoring,
-                flops_ratio=cost.total / full,
-            )
-        )
-    entries.sort(key=lambda entry: entry.flops)
-    assert [entry.name for entry in entries] == [s.name for s in ranker.served]
+    entries = submodel_entries(ranker)
+    assert entries == sorted(entries, key=lambda entry: entry.flops)
     supernet = random_supernet(config, seed)
     tensors = {f"supernet.{name}": t for name, t in supernet.state_dict().items()}
     tensors.update({f"router.{name}": t for name, t in ranker.router.state_dict().items()})
@@ -84,27 +78,6 @@ def publish_random(root: Path, seed: int = 0, config: SupernetConfig | None = No
             tensors={name: tensor.detach().contiguous() for name, tensor in tensors.items()},
             catalog=catalog,
             popular=[(external, 1.0 / row) for row, external in enumerate(catalog.external_ids, 1)],
-            golden=_golden(ranker, catalog),
+            golden=golden_queries(ranker, catalog, CASES),
         ),
     )
-
-
-@torch.inference_mode()
-def _golden(ranker: Ranker, catalog: Catalog) -> list[GoldenQuery]:
-    history = [3, 1, 7]
-    ids_BL, lengths_B = stack([history], ranker.bucket(len(history)))
-    queries = []
-    for place, submodel in enumerate(ranker.served):
-        query_BE = ranker.encode(place, ids_BL, lengths_B)
-        scores_V = ranker.score(place, query_BE, ids_BL, lengths_B)[0]
-        scores_V[history] = -torch.inf
-        rows, scores = top_rows(scores_V, 10)
-        queries.append(
-            GoldenQuery(
-                history=tuple(catalog.external_id(row) for row in history),
-                submodel=submodel.name,
-                items=tuple(catalog.external_id(row) for row in rows),
-                scores=tuple(scores),
-            )
-        )
-    return queries

@@ -47,7 +47,7 @@ def publish(
     ranker = routed.ranker
     contents = CheckpointContents(
         config=ranker.config,
-        submodels=_entries(ranker),
+        submodels=submodel_entries(ranker),
         router=RouterEntry(
             submodels=tuple(submodel.name for submodel in ranker.served),
             hidden=HIDDEN,
@@ -90,7 +90,8 @@ def tensors(fitted: Fitted, routed: Routed) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous() for name, tensor in named.items()}
 
 
-def _entries(ranker: Ranker) -> list[SubmodelEntry]:
+def submodel_entries(ranker: Ranker) -> list[SubmodelEntry]:
+    """Return the manifest's entry of every served submodel, at full length, router charged."""
     most = ranker.config.max_length
     full = ranker.full_cost(most).total
     entries = []
