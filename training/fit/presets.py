@@ -64,7 +64,7 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
             dropout=0.3,
             student_share=0.4,
             random_submodels=1,
-            max_seconds=12 * 60.0,
+            max_seconds=20 * 60.0,
         ),
     ),
     # Long histories: depth and width pay.
@@ -77,7 +77,7 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
             dropout=0.2,
             student_share=0.3,
             random_submodels=1,
-            max_seconds=25 * 60.0,
+            max_seconds=40 * 60.0,
         ),
     ),
 }
