@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from training.data.profile import DataProfile, Kind
@@ -44,3 +46,23 @@ def test_name_overrules_the_data(name: str) -> None:
 def test_unknown_name_is_refused_and_the_known_are_listed() -> None:
     with pytest.raises(ValueError, match="'huge' is unknown; known are small, session-like, long"):
         choose_preset(found("small"), num_items=20, name="huge")
+
+
+def test_the_documented_plans_are_the_plans() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for name, (axes, plan) in PRESETS.items():
+        first, second = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        grid = [", ".join(map(str, axes[key])) for key in ("depths", "widths", "emb_widths")]
+        assert plan.max_seconds is not None
+        limit = f"{plan.max_seconds / 60:g} min"
+        rows = [[cell.strip() for cell in line.split("|")[2:-1]] for line in (first, second)]
+        assert [*grid, str(axes["max_length"]), limit] == rows[0][1:]
+        plans = [
+            plan.epochs,
+            plan.patience,
+            plan.tokens_per_batch,
+            plan.learning_rate,
+            plan.dropout,
+            plan.student_share,
+        ]
+        assert [f"{value:g}" for value in plans] == rows[1]
