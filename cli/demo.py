@@ -60,13 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
         root = home / "models"
         if arguments.fresh:
             shutil.rmtree(home, ignore_errors=True)
-        if current(root) is None:
+        checkpoint = _reusable(root, progress)
+        if checkpoint is None:
             _train(data, items, root, progress)
-        else:
-            progress.log(f"reusing the checkpoint of an earlier run ({root}); --fresh trains again")
-        version = current(root)
-        assert version is not None
-        checkpoint = read_checkpoint(root / version)
+            version = current(root)
+            assert version is not None
+            checkpoint = read_checkpoint(root / version)
     demo_report.print_accuracy(checkpoint)
     port = arguments.port if arguments.port is not None else _port()
     with explained(), running_service(root, home / "redis", port, progress) as service:
@@ -97,12 +96,44 @@ def _data(arguments: argparse.Namespace, progress: ConsoleProgress) -> tuple[Pat
     return found.interactions_path, found.items_path
 
 
+def _reusable(root: Path, progress: ConsoleProgress) -> Checkpoint | None:
+    """Return the checkpoint of an earlier run, None when there is none that can be read."""
+    from models.checkpoint.errors import CheckpointError
+    from models.checkpoint.read import read_checkpoint
+    from models.checkpoint.store import current
+
+    try:
+        version = current(root)
+        if version is None:
+            return None
+        checkpoint = read_checkpoint(root / version)
+    except CheckpointError as error:
+        progress.log(f"the checkpoint of an earlier run is of no use: {error}")
+        return None
+    progress.log(f"reusing the checkpoint of an earlier run ({root}); --fresh trains again")
+    return checkpoint
+
+
 def _home(data: Path) -> Path:
-    """Return where this data's demo keeps its checkpoint and histories, outside the project."""
+    """Return where this data's demo keeps its checkpoint and histories, outside the project.
+
+    Another place for other data, another checkpoint format or another training plan.
+    """
+    from models.checkpoint.manifest import FORMAT_VERSION
     from training.datasets.fetch import cache_root
+    from training.fit.presets import PRESETS
 
     stat = data.stat() if data.exists() else None
-    facts = f"{data.resolve()}|{stat.st_size if stat else 0}|{stat.st_mtime_ns if stat else 0}"
+    facts = "|".join(
+        str(fact)
+        for fact in (
+            data.resolve(),
+            stat.st_size if stat else 0,
+            stat.st_mtime_ns if stat else 0,
+            FORMAT_VERSION,
+            PRESETS,
+        )
+    )
     return cache_root(None) / "demo" / hashlib.sha256(facts.encode()).hexdigest()[:12]
 
 

@@ -16,7 +16,7 @@ _NAMES = {
     "routed": "routed (served)",
     "random": "random, same cost",
     "static": "static, no dearer",
-    "window5": "window5, no learning",
+    "window5": "window5 counts",
     "popularity": "popularity",
 }
 
@@ -25,7 +25,7 @@ def print_accuracy(checkpoint: Checkpoint) -> None:
     """Print held-out accuracy and cost of the routed network beside its baselines."""
     rows: list[dict[str, Any]] = checkpoint.evaluation["rows"]
     print("\nHeld-out accuracy: each user's last item, the whole catalog ranked")
-    table = Table(box=None, padding=(0, 1))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for column in ("", "submodel", "NDCG@10", "HR@10", "FLOPs", "routed ahead by (95 %)"):
         table.add_column(
             column, justify="left" if column in {"", "submodel"} else "right", no_wrap=True
