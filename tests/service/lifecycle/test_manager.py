@@ -152,7 +152,7 @@ async def test_a_reload_tries_a_refused_version_again(
     tmp_path: Path, publish: Publish, make: Make, loads: Loads, observed: Observed
 ) -> None:
     publish(tmp_path)
-    loads.error = RuntimeError("secret /root/path")
+    loads.error = RuntimeError("secret /srv/path")
     manager = make(poll=60)
     await manager.start()
     with pytest.raises(ReloadRefusedError) as caught:
