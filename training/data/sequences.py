@@ -31,26 +31,6 @@ class Sequences:
         """Return (sequences,) int64."""
         return np.diff(self.offsets)
 
-    def left_padded(
-        self, which: NDArray[np.integer], max_length: int, *, skip_last: int = 0
-    ) -> NDArray[np.int64]:
-        """Return the last `max_length` items of some sequences, padded on the left with 0.
-
-        Args:
-            which: (batch,) places of the sequences.
-            max_length: columns of the result.
-            skip_last: items left out at the end of every sequence.
-
-        Returns:
-            (batch, max_length) int64.
-        """
-        stops = self.offsets[which + 1] - skip_last
-        places = stops[:, None] + np.arange(-max_length, 0)
-        real = places >= self.offsets[which][:, None]
-        if not len(self.items):
-            return np.zeros(places.shape, dtype=np.int64)
-        return np.where(real, self.items[np.where(real, places, 0)], 0)
-
 
 def gather(
     items: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]

@@ -128,15 +128,8 @@ def test_temporal_needs_times() -> None:
         temporal(make_interactions(*rows_of("a:pqrst")))
 
 
-def test_left_padding() -> None:
+def test_sequences_know_their_lengths_and_bounds() -> None:
     sequences = Sequences(offsets=np.array([0, 3, 3, 4]), items=np.array([5, 6, 7, 8]))
-    which = np.array([2, 0, 1])
-    assert sequences.left_padded(which, 2).tolist() == [[0, 8], [6, 7], [0, 0]]
-    assert sequences.left_padded(which, 3, skip_last=1).tolist() == [
-        [0, 0, 0],
-        [0, 5, 6],
-        [0, 0, 0],
-    ]
     assert sequences.lengths().tolist() == [3, 0, 1]
     with pytest.raises(IndexError):
         sequences[3]
