@@ -1,7 +1,7 @@
 """Keep glibc from giving large temporaries back to the kernel after every step.
 
 A batch of full-catalog logits is mapped, zeroed page by page and unmapped each step under the
-default thresholds; the same step took twenty times as long.
+default thresholds, which costs far more than the arithmetic on some machines.
 """
 
 from __future__ import annotations
