@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,10 @@ LOCK_WAIT_SECONDS: Final = 10
 
 
 def list_versions(root: Path) -> list[str]:
-    """Return the names of all versions, oldest first; empty when there is no root."""
+    """Return the names of all versions, oldest first; empty when there is no root.
+
+    A directory that only looks like a version is listed too: reading it says what is wrong.
+    """
     try:
         with os.scandir(root) as entries:
             return sorted(
@@ -68,6 +71,17 @@ def current(root: Path) -> str | None:
     return name
 
 
+def current_or_none(root: Path) -> str | None:
+    """Return what CURRENT names, None also when it is damaged.
+
+    A damaged CURRENT must not keep anyone from pointing it somewhere sound.
+    """
+    try:
+        return current(root)
+    except CheckpointError:
+        return None
+
+
 def set_current(root: Path, version: str) -> None:
     """Make CURRENT name `version`, an existing one, and remember what it named before.
 
@@ -75,7 +89,7 @@ def set_current(root: Path, version: str) -> None:
     """
     _check_exists(root, version)
     with _moving(root, "moving CURRENT"):
-        before = _current_or_none(root)
+        before = current_or_none(root)
         if before == version:
             return
         if before is not None:
@@ -83,26 +97,26 @@ def set_current(root: Path, version: str) -> None:
         replace_file(root / CURRENT, f"{version}\n".encode())
 
 
-def rollback_target(root: Path) -> str | None:
-    """Return the version `rollback` would go to, None when there is none.
+def rollback_targets(root: Path) -> list[str]:
+    """Return the versions to go back to, the first choice first; none of them is looked into.
 
-    It is the newest entry of HISTORY that still exists and is not CURRENT; without one, the
-    parent that CURRENT's manifest names; without that, the newest version older than CURRENT.
+    They are the entries of HISTORY that still exist, newest first; then the parent that CURRENT's
+    manifest names; then the versions older than CURRENT, newest first. Without a readable CURRENT
+    only HISTORY counts: a version that never served is nobody's way back.
     """
-    now = _current_or_none(root)
+    now = current_or_none(root)
     versions = list_versions(root)
-    for name in reversed(_history(root)):
-        if name != now and name in versions:
-            return name
-    if now is None:
-        return None
-    try:
-        parent = read_manifest(root / now).parent
-    except CheckpointError:
-        parent = None
-    if parent is not None and parent != now and parent in versions:
-        return parent
-    return max((name for name in versions if name < now), default=None)
+    names = list(reversed(_history(root)))
+    if now is not None:
+        with suppress(CheckpointError):
+            names.append(read_manifest(root / now).parent or now)
+        names += [name for name in reversed(versions) if name < now]
+    return [name for name in dict.fromkeys(names) if name != now and name in versions]
+
+
+def rollback_target(root: Path) -> str | None:
+    """Return the first of `rollback_targets`, None when there is none."""
+    return next(iter(rollback_targets(root)), None)
 
 
 def rollback(root: Path, to: str | None = None) -> str:
@@ -120,7 +134,7 @@ def rollback(root: Path, to: str | None = None) -> str:
             raise CheckpointError(
                 Reason.NO_ROLLBACK, "no earlier version is left; publish one before rolling back"
             )
-        if target != _current_or_none(root):
+        if target != current_or_none(root):
             replace_file(root / CURRENT, f"{target}\n".encode())
         names = _history(root)
         if target in names:
@@ -163,14 +177,6 @@ def _check_exists(root: Path, version: str) -> None:
         )
     if version not in list_versions(root):
         raise CheckpointError(Reason.MISSING, f"there is no version {version}")
-
-
-def _current_or_none(root: Path) -> str | None:
-    # A damaged CURRENT must not keep anyone from pointing it somewhere sound.
-    try:
-        return current(root)
-    except CheckpointError:
-        return None
 
 
 def _history(root: Path) -> list[str]:

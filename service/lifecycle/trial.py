@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from models.checkpoint.golden import GoldenQuery
+from models.checkpoint.verified import read_golden
 from service.engine.contract import Compute, Engine, Query, Ranking
 
 SCORE_TOLERANCE: Final = 1e-4
@@ -20,6 +22,14 @@ class TrialError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def prove(engine: Engine, path: Path) -> None:
+    """Return when the engine repeats the golden answers of the version in `path`.
+
+    Raises TrialError `golden_mismatch`, or CheckpointError when the golden file is damaged.
+    """
+    replay(engine, read_golden(path), lambda: None)
 
 
 def replay(engine: Engine, golden: Sequence[GoldenQuery], proceed: Callable[[], None]) -> None:

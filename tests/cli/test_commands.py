@@ -17,7 +17,7 @@ from training.datasets import synthetic
 
 PROJECT = Path(__file__).parents[2]
 NAMES = ("train", "evaluate", "serve", "checkpoints", "demo-data", "demo")
-ACTIONS = ("list", "show", "rollback")
+ACTIONS = ("list", "show", "verify", "pin", "rollback")
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -81,7 +81,10 @@ def test_versions_are_listed_shown_and_rolled_back(call: Call, tmp_path: Path) -
     assert json.loads(out)["version"] == first
 
     code, out, _ = call("checkpoints", "rollback", tmp_path, "--json")
-    assert (code, json.loads(out)) == (0, {"before": second, "current": first})
+    assert (code, json.loads(out)) == (
+        0,
+        {"before": second, "current": first, "skipped": []},
+    )
     assert current(tmp_path) == first
     code, out, err = call("checkpoints", "rollback", tmp_path)
     assert (code, out) == (4, "")
@@ -120,6 +123,11 @@ def test_people_get_the_same_in_words(call: Call, published: tuple[Path, str]) -
         ("checkpoints show {tmp}", 4, "CURRENT"),
         ("checkpoints show {root} nonsense", 4, "nonsense"),
         ("checkpoints show {root} 20200101T000000Z-00000000", 4, "20200101T000000Z-00000000"),
+        ("checkpoints list {tmp}/absent", 4, "absent is no directory"),
+        ("checkpoints verify {tmp}", 4, "no versions"),
+        ("checkpoints verify {tmp}/absent", 4, "absent is no directory"),
+        ("checkpoints pin {root}", 2, "VERSION"),
+        ("checkpoints pin {root} nonsense", 4, "nonsense"),
         ("checkpoints rollback {root}", 4, "no earlier version"),
         ("checkpoints rollback {root} nonsense", 4, "nonsense"),
         ("serve --models {tmp}/absent", 4, "canet train"),
@@ -157,6 +165,37 @@ def test_a_damaged_checkpoint_ends_the_process_with_4_and_a_sentence(tmp_path: P
     assert (done.returncode, done.stdout) == (4, "")
     assert "model.safetensors" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_rolling_back_skips_what_is_damaged_and_pinning_refuses_it(
+    call: Call, tmp_path: Path
+) -> None:
+    first, second, third = (publish_random(tmp_path, seed=seed) for seed in range(3))
+    tensors = tmp_path / second / "model.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[-1] ^= 1
+    tensors.write_bytes(content)
+
+    code, out, _ = call("checkpoints", "verify", tmp_path)
+    assert code == 4
+    assert f"{first} sound\n{second} REFUSED (digest_mismatch): model.safetensors" in out
+    code, out, _ = call("checkpoints", "verify", tmp_path, second, "--json")
+    assert (code, [row["reason"] for row in json.loads(out)]) == (4, ["digest_mismatch"])
+
+    code, out, _ = call("checkpoints", "rollback", tmp_path)
+    assert code == 0
+    assert f"skipped {second}: model.safetensors" in out
+    assert f"CURRENT: {third} -> {first}\n" in out
+
+    code, _, err = call("checkpoints", "pin", tmp_path, second)
+    assert code == 4
+    assert "model.safetensors" in err
+    assert current(tmp_path) == first
+    code, out, _ = call("checkpoints", "pin", tmp_path, third)
+    assert (code, out) == (0, f"CURRENT: {first} -> {third}\n")
+    (tmp_path / "CURRENT").write_text("damaged")
+    code, out, _ = call("checkpoints", "pin", tmp_path, first)
+    assert (code, out) == (0, f"CURRENT: none -> {first}\n")
 
 
 def test_demo_data_is_made_up_once_and_named_as_such(
