@@ -1,0 +1,29 @@
+"""How queries become batches, and how long they may take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from service.config.values import Section
+
+
+class Compute(Section):
+    """How queries become batches, and how long they may take."""
+
+    torch_threads: Annotated[
+        int, Field(ge=1, le=256, description="Threads that one network run may use.")
+    ] = 1
+    max_batch: Annotated[int, Field(ge=1, le=1024, description="Most queries in one batch.")] = 16
+    batch_wait_ms: Annotated[
+        float,
+        Field(ge=0, le=1000, description="Longest wait for a batch to fill; never when idle."),
+    ] = 2.0
+    queue_limit: Annotated[
+        int, Field(ge=1, le=100_000, description="Waiting queries beyond which 429 is answered.")
+    ] = 256
+    deadline_ms: Annotated[
+        float,
+        Field(ge=5, le=60_000, description="Time for one answer; then popular items, flagged."),
+    ] = 200.0
