@@ -29,7 +29,7 @@ from service.ingest import Ingester
 from service.lifecycle.contract import ModelManager
 from service.lifecycle.manager import CheckpointManager
 from service.logs import UserHasher
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from service.recommend import Recommender
 from service.settings import Settings
 from service.store.contract import HistoryStore

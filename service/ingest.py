@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from service.store.contract import HistoryStore, Interaction
 
 IMPRESSION = "impression"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from service.engine.batcher import Answer, Batcher, NoEngineError
 from service.engine.contract import Engine, Flops, Query, Ranking
 from service.lifecycle.contract import ModelManager
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from service.store.contract import HistoryStore, StoreUnavailableError
 from service.ulid import new_ulid
 

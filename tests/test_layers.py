@@ -31,7 +31,7 @@ def floor(module: str) -> int:
     name = module.removeprefix("service.")
     if name.endswith(".contract"):
         return SERVICE_FLOORS.index("contract")
-    if name in {"settings", "metrics", "logs", "ulid"} or name.startswith("config"):
+    if name in {"settings", "logs", "ulid"} or name.startswith(("config", "metrics")):
         return SERVICE_FLOORS.index("base")
     if name.startswith(("engine", "store")):
         return SERVICE_FLOORS.index("room")

@@ -11,7 +11,7 @@ from service.engine.batcher import Batcher
 from service.ingest import Ingester
 from service.lifecycle.contract import ModelManager
 from service.logs import UserHasher
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from service.recommend import Recommender
 from service.settings import Settings
 from service.store.contract import HistoryStore

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.context import SCOPE_KEY, Exchange
 from service.http.problems import MEDIA_TYPE, ProblemError, problem_of
 from service.logs import log_request
-from service.metrics import UNMATCHED, Metrics
+from service.metrics.labels import UNMATCHED
+from service.metrics.metrics import Metrics
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from tests.deploy.files import (
     ROOT,
     Expression,

@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from tests.service.fakes import info, running
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 # The fake engine behind the real server, store and settings.
 PROGRAM = """
 import service.app, service.serve
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from tests.service.fakes import FakeEngine, FakeManager
 service.app._models = lambda settings, metrics: FakeManager(FakeEngine())
 raise SystemExit(service.serve.main())

@@ -20,7 +20,7 @@ from service.engine.batcher import (
     QueueFullError,
 )
 from service.engine.contract import Engine, Query, UnknownItemError
-from service.metrics import Metrics
+from service.metrics.metrics import Metrics
 from tests.service.fakes import CATALOG, FakeEngine
 
 

@@ -1,0 +1,46 @@
+"""Requests: rate, errors and duration by route template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry
+
+from service.metrics.labels import LATENCY, METHODS, STAGES, USUAL_STATUSES
+from service.metrics.makers import Makers, create, within
+
+
+class HttpMetrics(Makers):
+    """What the middleware and the routes note."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        http = ("method", "route")
+        self.http_requests = self._counter(
+            "http_requests_total", "Answered requests.", *http, "status"
+        )
+        self.http_duration = self._histogram(
+            "http_request_duration_seconds", "From first byte to last.", LATENCY, *http
+        )
+        self.http_in_flight = self._gauge("http_requests_in_flight", "Requests being answered.")
+        self.stage_duration = self._histogram(
+            "stage_duration_seconds", "Time by stage of a recommendation.", LATENCY, "stage"
+        )
+        create(self.stage_duration, STAGES)
+
+    def create_routes(self, routes: Iterable[tuple[str, str]]) -> None:
+        """Create the counters of these (method, route template) pairs at 0."""
+        for method, route in routes:
+            self.http_duration.labels(method, route)
+            for status in USUAL_STATUSES:
+                self.http_requests.labels(method, route, str(status))
+
+    def http_answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Note one answered request; an unknown method counts as `other`."""
+        method = within(method, METHODS)
+        self.http_requests.labels(method, route, str(status)).inc()
+        self.http_duration.labels(method, route).observe(seconds)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """Note the time of one stage of STAGES."""
+        self.stage_duration.labels(stage).observe(seconds)

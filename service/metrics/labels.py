@@ -1,0 +1,39 @@
+"""The closed label sets and the buckets: no series exists whose labels are not drawn from here.
+
+The exceptions are route templates, statuses, submodels and versions, which the service itself
+names. Values outside a set are folded to `other`.
+"""
+
+from __future__ import annotations
+
+# Every latency objective is an edge; all durations share them, so that they compare.
+LATENCY = (
+    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.25, 0.5, 1.0, 2.5),
+)
+REDIS_LATENCY = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+LENGTHS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+UNMATCHED = "unmatched"
+# Statuses whose counters exist before the first such answer.
+USUAL_STATUSES = (200, 422, 429, 500, 503)
+
+STAGES = ("redis", "queue", "route", "encode", "score", "serialise")
+SOURCES = ("model", "cache", "popular")
+VARIANTS = ("stable", "candidate", "shadow")
+DEGRADED = ("redis_down", "deadline", "overload", "short_list")
+OVERRIDES = ("full", "fixed", "max_ratio", "overload")
+MOST_SUBMODELS = 36
+
+EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "play", "rate", "impression")
+EVENT_RESULTS = ("accepted", "duplicate", "rejected")
+CACHES = ("result",)
+CACHE_RESULTS = ("hit", "miss")
+REDIS_OPS = ("append", "recent", "entries", "replace", "merge", "delete", "ping")
+REDIS_KINDS = (
+    *("breaker_open", "pool", "connection", "timeout", "loading", "auth", "response", "other"),
+)
+OTHER = "other"

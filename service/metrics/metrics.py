@@ -1,0 +1,32 @@
+"""Every metric of the service, on one registry. Names and labels: docs/metrics.md."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry
+
+from service.metrics.model import ModelMetrics
+from service.metrics.quality import QualityMetrics
+from service.metrics.store import StoreMetrics
+
+
+class Metrics(ModelMetrics, QualityMetrics, StoreMetrics):
+    """The service's metrics; one object per app, so that tests never collide.
+
+    Each theme has a file of its own. Every labelled counter with a closed label set exists at 0
+    from the start. Values outside a closed set are folded to `other`, so no caller can make a
+    new series.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, revision: str = "unknown") -> None:
+        super().__init__(registry)
+        gauge = self._gauge("build_info", "1; what runs.", "version", "revision", "torch")
+        gauge.labels(_installed("canet-serve"), revision, _installed("torch")).set(1)
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,53 @@
+"""The model that serves: which, how old, how it was loaded."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from service.engine.contract import ModelInfo
+from service.lifecycle.contract import RELOAD_RESULTS, ReloadResult
+from service.metrics.compute import ComputeMetrics
+from service.metrics.labels import MOST_SUBMODELS, SHARES, VARIANTS
+from service.metrics.makers import create
+
+
+class ModelMetrics(ComputeMetrics):
+    """What the model manager notes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        gauge = self._gauge
+        self.shadow_overlap = self._histogram(
+            "shadow_overlap_ratio", "Shared items of stable and shadow answers.", SHARES
+        )
+        self.model_info = gauge("model_info", "1; what serves.", "version", "digest", "variant")
+        self.model_loaded_timestamp = gauge(
+            "model_loaded_timestamp_seconds", "When the model began to serve.", "variant"
+        )
+        self.model_trained_timestamp = gauge(
+            "model_trained_timestamp_seconds", "When the model was trained.", "variant"
+        )
+        self.model_reloads = self._counter(
+            "model_reloads_total", "Finished load attempts.", "result"
+        )
+        create(self.model_reloads, RELOAD_RESULTS)
+        self._model_labels: tuple[str, str, str] | None = None
+
+    def model_loaded(self, info: ModelInfo, *, loaded_at_unix: float) -> None:
+        """Note that `info` serves from now on; its submodels' counters exist afterwards."""
+        variant = VARIANTS[0]
+        if self._model_labels is not None:
+            self.model_info.remove(*self._model_labels)
+        self._model_labels = (info.version, info.digest, variant)
+        self.model_info.labels(*self._model_labels).set(1)
+        self.model_loaded_timestamp.labels(variant).set(loaded_at_unix)
+        self.model_trained_timestamp.labels(variant).set(info.trained_at_unix)
+        # Names of earlier models stay: their last answers may still be on the way.
+        for submodel in info.submodels:
+            if len(self._served) < MOST_SUBMODELS:
+                self._served.add(submodel.name)
+                self.submodel_requests.labels(submodel.name)
+
+    def reload_finished(self, result: ReloadResult) -> None:
+        """Count one finished load attempt."""
+        self.model_reloads.labels(result).inc()
