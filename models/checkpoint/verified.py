@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.checkpoint.errors import CheckpointError, Reason
-from models.checkpoint.files import read_file, sha256_hex
+from models.checkpoint.files import check_directory, read_file, sha256_hex
 from models.checkpoint.golden import GoldenQuery
 from models.checkpoint.manifest import (
     FILE_LIMITS,
@@ -34,6 +34,17 @@ def read_golden(path: Path) -> list[GoldenQuery]:
     manifest = read_manifest(path)
     served = [entry.name for entry in manifest.submodels]
     return parse_golden(read_verified(path, manifest, GOLDEN_FILE), None, served)
+
+
+def verify_files(path: Path) -> None:
+    """Return when the version in `path` holds exactly the files that were published, unchanged.
+
+    What the files mean is not looked at. Raises CheckpointError.
+    """
+    check_directory(path, {MANIFEST_FILE, *FILE_LIMITS})
+    manifest = read_manifest(path)
+    for name in manifest.files:
+        read_verified(path, manifest, name)
 
 
 def read_verified(path: Path, manifest: Manifest, name: str) -> bytes:

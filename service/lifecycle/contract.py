@@ -6,14 +6,18 @@ from typing import Literal, Protocol
 
 from service.engine.contract import Engine, ModelInfo
 
-ReloadResult = Literal["loaded", "unchanged", "refused", "busy", "rolled_back"]
+ReloadResult = Literal["loaded", "unchanged", "refused", "busy", "rolled_back", "fallback"]
 RELOAD_RESULTS: tuple[ReloadResult, ...] = (
     "loaded",
     "unchanged",
     "refused",
     "busy",
     "rolled_back",
+    "fallback",
 )
+Side = Literal["candidate", "shadow"]
+SIDES: tuple[Side, ...] = ("candidate", "shadow")
+Variant = Literal["stable", "candidate", "shadow"]
 
 
 class ReloadRefusedError(Exception):
@@ -35,8 +39,18 @@ class ReloadBusyError(Exception):
 class ModelObserver(Protocol):
     """Told by the manager what happened, on the event loop. `Metrics` is one."""
 
-    def model_loaded(self, info: ModelInfo, *, loaded_at_unix: float) -> None:
+    def model_loaded(
+        self, info: ModelInfo, *, loaded_at_unix: float, variant: Variant = "stable"
+    ) -> None:
         """Note that `info` is what serves from now on; called once after every swap."""
+        ...
+
+    def model_unloaded(self, variant: Variant) -> None:
+        """Note that nothing serves as `variant` any more."""
+        ...
+
+    def fallback(self, on: bool) -> None:
+        """Note whether another version serves because the wanted one cannot."""
         ...
 
     def reload_finished(self, result: ReloadResult) -> None:
@@ -54,11 +68,22 @@ class ModelManager(Protocol):
         """
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """What is not as it should be, for an operator; None when all is well. No host paths."""
+        ...
+
+    @property
+    def fallback(self) -> bool:
+        """Whether another version than the wanted one serves because that one cannot."""
+        ...
+
     async def start(self) -> None:
         """Load the configured or CURRENT checkpoint, then watch for a new one until `stop`.
 
-        Returns also when there is no checkpoint yet or it was refused: `current` stays None and
-        the watcher goes on looking.
+        Refused: the newest sound version that served before it is loaded instead, and `fallback`
+        is set. Returns also when nothing could be loaded: `current` stays None and the watcher
+        goes on looking.
         """
         ...
 
@@ -74,9 +99,16 @@ class ModelManager(Protocol):
         """
         ...
 
-    async def rollback(self) -> ModelInfo:
-        """Swap back to the version that served before, and stay there until told otherwise.
+    async def promote(self, version: str) -> ModelInfo:
+        """Verify, warm and swap to `version`, and serve it also after a restart.
 
-        Raises ReloadRefusedError when there is none or it no longer verifies, ReloadBusyError.
+        Raises ReloadRefusedError or ReloadBusyError; then nothing has changed.
+        """
+        ...
+
+    async def rollback(self) -> ModelInfo:
+        """Swap back to the newest sound version that served before, and stay there.
+
+        Raises ReloadRefusedError when there is none, ReloadBusyError.
         """
         ...

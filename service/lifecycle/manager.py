@@ -1,24 +1,23 @@
 """Which engine serves: verified in a second thread, swapped as one reference, rolled back.
 
-Everything but the work of `_Loader` runs on the event loop, so no lock is needed: `_busy` is
-the one flag. Checkpoints stay where they are; only a rollback moves CURRENT.
+Everything but the work of the `Workshop` runs on the event loop, one attempt at a time.
+Checkpoints stay where they are; only a rollback and a promotion move CURRENT.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Final
 
 from models.checkpoint import store
-from models.checkpoint.errors import CheckpointError
+from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.manifest import is_version
+from models.checkpoint.verified import verify_files
 from service.engine.contract import Engine, ModelInfo
 from service.lifecycle.contract import (
     ModelObserver,
@@ -26,14 +25,18 @@ from service.lifecycle.contract import (
     ReloadRefusedError,
     ReloadResult,
 )
-from service.lifecycle.loader import Fingerprint, Loader, LoadingStoppedError, RefusalError
+from service.lifecycle.exclusive import Exclusive
+from service.lifecycle.loader import LoadingStoppedError, RefusalError
+from service.lifecycle.problems import About, Problems
+from service.lifecycle.workshop import Workshop
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-_REMEMBERED = 100
-_NO_CURRENT = "the model root has no CURRENT; publish a checkpoint"
+_NO_CURRENT: Final = (
+    "the model root has no CURRENT; publish a checkpoint, or name one with canet checkpoints pin"
+)
+# CURRENT cannot be moved, but an answer from memory can be given all the same.
+_ONLY_IN_MEMORY: Final = frozenset({Reason.NOT_WRITABLE, Reason.DISK_FULL})
 
 
 class CheckpointManager:
@@ -42,7 +45,8 @@ class CheckpointManager:
     `load` verifies the checkpoint in a directory and builds its engine; it runs in a thread of
     its own. With `pinned` that version is served and CURRENT is not followed. A version that was
     asked for by name is served until CURRENT changes. At most two engines are in memory: the one
-    that serves and either the one before it or the one being tried.
+    that serves and either the one before it or the one being tried. `moved` is told of every
+    version that this manager made CURRENT name.
     """
 
     def __init__(
@@ -55,49 +59,57 @@ class CheckpointManager:
         max_batch: int = 16,
         pinned: str | None = None,
         retry_seconds: float = 30.0,
+        moved: Callable[[str], None] = lambda version: None,
     ) -> None:
         self._root = root
         self._observer = observer
         self._poll_seconds = poll_seconds
         self._pinned = pinned
-        self._retry_seconds = retry_seconds
-        self._stopping = threading.Event()
-        self._loader = Loader(root, load, max_batch=max_batch, stopping=self._stopping)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-loader")
+        self._moved = moved
+        self._workshop = Workshop(root, load, max_batch=max_batch, retry_seconds=retry_seconds)
         self._engine: Engine | None = None
         self._previous: Engine | None = None
         self._previous_version: str | None = None
         # What CURRENT named when it was dealt with; the watcher acts when it names something else.
         self._settled: str | None = None
-        self._refused: dict[str, tuple[Fingerprint, float]] = {}
-        self._problem: str | None = "no checkpoint was looked for yet"
-        self._busy = False
+        self._problems = Problems(lambda: observer.fallback(self.fallback))
+        self._problems.complain("current", "no checkpoint was looked for yet")
+        self._attempts: Exclusive[ModelInfo] = Exclusive()
+        self._noticed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
-        self._attempt: asyncio.Task[ModelInfo] | None = None
 
     @property
     def problem(self) -> str | None:
-        """What kept the last attempt from serving, one sentence; None after a success."""
-        return self._problem
+        """What is not as it should be, for an operator; None when all is well. No host paths."""
+        return self._problems.text
+
+    @property
+    def fallback(self) -> bool:
+        """Whether another version than the wanted one serves because that one cannot."""
+        return self._engine is not None and "current" in self._problems
 
     def current(self) -> Engine | None:
         """Return the engine that serves now, None before the first load."""
         return self._engine
 
+    def notice(self) -> None:
+        """Look at CURRENT now instead of at the next poll; call it on the event loop."""
+        self._noticed.set()
+
     async def start(self) -> None:
-        """Load the pinned or CURRENT checkpoint, then watch until `stop`."""
+        """Load the pinned or CURRENT checkpoint, or an older sound one; then watch until `stop`."""
         assert self._watcher is None, "start is called once"
         await self._look()
         self._watcher = asyncio.create_task(self._watch(), name="model-watcher")
 
     async def stop(self) -> None:
         """Stop watching and loading; the current engine stays usable. Idempotent."""
-        self._stopping.set()
-        tasks = [task for task in (self._watcher, self._attempt) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._workshop.stop()
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self._attempts.stop()
+        self._workshop.close()
 
     async def reload(self, version: str | None) -> ModelInfo:
         """Verify, warm and swap to `version`, or to the pinned or CURRENT one when None.
@@ -106,17 +118,29 @@ class CheckpointManager:
         """
         return await self._exclusively(lambda: self._reload(version))
 
-    async def rollback(self) -> ModelInfo:
-        """Swap back to the version that served before and make CURRENT name it.
+    async def promote(self, version: str) -> ModelInfo:
+        """Verify, warm and swap to `version`, and make CURRENT name it.
 
-        After a restart, and when called again, it goes where `store.rollback` goes. Raises
-        ReloadRefusedError or ReloadBusyError; then neither the engine nor CURRENT has changed.
+        On a root that cannot be written it serves from memory, and `problem` says so. Raises
+        ReloadRefusedError or ReloadBusyError; then nothing has changed.
+        """
+        return await self._exclusively(lambda: self._promote(version))
+
+    async def rollback(self) -> ModelInfo:
+        """Swap back to the newest sound version that served before and make CURRENT name it.
+
+        Versions that are no longer sound are passed over, and `problem` names them. On a root
+        that cannot be written the older version serves from memory, and `problem` says so.
+        Raises ReloadRefusedError or ReloadBusyError; then neither engine nor CURRENT changed.
         """
         return await self._exclusively(self._roll_back)
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._noticed.wait()
+            self._noticed.clear()
             try:
                 await self._look()
             except Exception:  # the watcher outlives whatever a poll runs into
@@ -124,132 +148,206 @@ class CheckpointManager:
 
     async def _look(self) -> None:
         """Load what is wanted unless it serves, was refused as it stands, or a reload runs."""
+        if self._attempts.busy:
+            return
         try:
             wanted = await self._wanted()
-            if wanted is None:
-                self._problem = _NO_CURRENT
-                return
-            if wanted == self._settled:
-                return
-            if wanted in self._refused:
-                fingerprint, retry_at = self._refused[wanted]
-                now = await self._in_thread(lambda: self._loader.fingerprint(wanted))
-                if now == fingerprint and time.monotonic() < retry_at:
-                    return
         except CheckpointError as error:
-            if self._problem != str(error):
-                logger.error("CURRENT was refused: %s", error)
-            self._problem = str(error)
+            self._problems.complain("current", f"CURRENT was refused: {error}")
+        else:
+            if wanted is None:
+                self._problems.complain("current", _NO_CURRENT)
+            elif wanted == self._settled:
+                self._problems.settle("current")
+                return
+            elif not await self._workshop.in_vain(wanted) and not self._attempts.busy:
+                with suppress(ReloadRefusedError):
+                    await self._exclusively(lambda: self._reload(None))
+        if self._engine is None and self._pinned is None and not self._attempts.busy:
+            await self._look_for_older()
+
+    async def _look_for_older(self) -> None:
+        """Have something serve rather than nothing; the watcher goes on looking at CURRENT."""
+        try:
+            targets = await self._workshop.run(lambda: store.rollback_targets(self._root))
+        except CheckpointError:
             return
-        if self._busy:
-            return
-        with suppress(ReloadRefusedError):
-            await self._exclusively(lambda: self._reload(None))
+        untried = await self._workshop.worthwhile(targets)
+        if untried and not self._attempts.busy:
+            with suppress(ReloadRefusedError):
+                await self._exclusively(lambda: self._fall_back(untried))
 
     async def _exclusively(self, work: Callable[[], Awaitable[ModelInfo]]) -> ModelInfo:
-        if self._busy or self._stopping.is_set():
-            self._observer.reload_finished("busy")
-            raise ReloadBusyError
-
-        async def run() -> ModelInfo:
-            try:
-                return await work()
-            finally:
-                self._busy = False
-
-        self._busy = True
-        self._attempt = asyncio.create_task(run(), name="model-reload")
-        # A caller that hangs up must not leave a swap half done, nor an error that nobody read.
-        self._attempt.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            return await asyncio.shield(self._attempt)
-        except asyncio.CancelledError:
-            if self._stopping.is_set() and self._attempt.cancelled():
-                raise ReloadRefusedError("the service is stopping") from None
+            return await self._attempts.run(work)
+        except ReloadBusyError:
+            self._observer.reload_finished("busy")
             raise
 
     async def _reload(self, version: str | None) -> ModelInfo:
+        about: About = "current" if version is None else "attempt"
         try:
             # Read before the load: whatever CURRENT names later is new to the watcher.
             named = await self._wanted()
         except CheckpointError as error:
             if version is None:
-                raise self._refuse(None, RefusalError.of(error)) from None
+                raise self._refuse(None, RefusalError.of(error), about) from None
             named = None
         wanted = named if version is None else version
         if wanted is None:
-            raise self._refuse(None, RefusalError(reason="missing", message=_NO_CURRENT))
+            refusal = RefusalError(reason="missing", message=_NO_CURRENT)
+            raise self._refuse(None, refusal, about)
         engine = self._engine
         if engine is not None and engine.info.version == wanted:
+            self._problems.settle()
             self._observer.reload_finished("unchanged")
         else:
-            engine = await self._try(wanted)
+            engine = await self._try(wanted, about)
             self._swap(engine, "loaded")
         self._settled = named
-        self._problem = None
+        return engine.info
+
+    async def _fall_back(self, targets: Sequence[str]) -> ModelInfo:
+        engine, passed_over = await self._first_sound(targets)
+        if engine is None:
+            raise ReloadRefusedError(f"no older version is sound: {passed_over}")
+        cause = self._problems.of("current")
+        self._swap(engine, "fallback")
+        self._problems.complain("current", cause)
+        self._problems.complain(
+            "serving",
+            f"version {engine.info.version} serves instead, until CURRENT names a sound version"
+            + _passing(passed_over),
+        )
+        return engine.info
+
+    async def _promote(self, version: str) -> ModelInfo:
+        engine = self._engine
+        if engine is None or engine.info.version != version:
+            engine = await self._try(version, "attempt")
+        note = await self._move(version, lambda: store.set_current(self._root, version))
+        if engine is self._engine:
+            self._observer.reload_finished("unchanged")
+        else:
+            self._swap(engine, "loaded")
+        await self._stay(version, note)
         return engine.info
 
     async def _roll_back(self) -> ModelInfo:
         serving = self._engine.info.version if self._engine is not None else None
-        target, engine = self._previous_version, self._previous
         try:
-            if target is None:
-                target = await self._in_thread(lambda: store.rollback_target(self._root))
-            if target is None or target == serving:
-                message = "there is no earlier version to go back to"
-                raise self._refuse(None, RefusalError(reason="no_rollback", message=message))
-            if engine is None:
-                engine = await self._try(target)
-            if self._pinned is None:
-                await self._in_thread(lambda: store.rollback(self._root, to=target))
+            targets = await self._workshop.run(lambda: store.rollback_targets(self._root))
         except CheckpointError as error:
-            raise self._refuse(None, RefusalError.of(error)) from None
+            raise self._refuse(None, RefusalError.of(error), "attempt") from None
+        if self.fallback and serving in targets:
+            # CURRENT alone is left to go back: to what serves already.
+            engine, passed_over = self._engine, ""
+        else:
+            names = [*([self._previous_version] if self._previous_version else []), *targets]
+            choices = [name for name in dict.fromkeys(names) if name != serving]
+            engine, passed_over = await self._first_sound(choices)
+        if engine is None:
+            message = "there is no earlier version to go back to" + _passing(passed_over)
+            refusal = RefusalError(reason="no_rollback", message=message)
+            raise self._refuse(None, refusal, "attempt")
+        target = engine.info.version
+        note = await self._move(target, lambda: store.rollback(self._root, to=target))
         self._swap(engine, "rolled_back")
         # The version rolled away from is not the way back from here.
         self._previous = self._previous_version = None
-        self._settled = self._pinned or target
+        await self._stay(target, note)
+        if passed_over:
+            self._problems.complain(
+                "attempt", f"rolled back to version {target}{_passing(passed_over)}"
+            )
         return engine.info
 
-    async def _try(self, version: str) -> Engine:
+    async def _first_sound(self, versions: Sequence[str]) -> tuple[Engine | None, str]:
+        """Return the warm engine of the first sound version, and who was passed over and why."""
+        passed_over: list[str] = []
+        for version in versions:
+            try:
+                return await self._sound(version), "; ".join(passed_over)
+            except ReloadRefusedError as refused:
+                if self._workshop.stopping:
+                    raise
+                passed_over.append(refused.reason)
+        return None, "; ".join(passed_over)
+
+    async def _sound(self, version: str) -> Engine:
+        previous = self._previous
+        if previous is None or previous.info.version != version:
+            return await self._try(version, None)
+        try:
+            # The engine in memory was checked, and its directory must still be the one it was:
+            # a restart and the other replicas will read it.
+            await self._workshop.run(lambda: verify_files(self._root / version))
+        except CheckpointError as error:
+            raise self._refuse(version, RefusalError.of(error), None) from None
+        return previous
+
+    async def _move(self, version: str, move: Callable[[], object]) -> str | None:
+        """Make CURRENT name `version`; return why it serves from memory only, if it must."""
+        if self._pinned is not None:
+            return None
+        try:
+            await self._workshop.run(move)
+        except CheckpointError as error:
+            if error.reason not in _ONLY_IN_MEMORY:
+                raise self._refuse(None, RefusalError.of(error), "attempt") from None
+            return (
+                f"version {version} serves from memory only: CURRENT could not be moved "
+                f"({error}); a restart and other replicas serve what CURRENT names"
+            )
+        self._moved(version)
+        return None
+
+    async def _stay(self, version: str, note: str | None) -> None:
+        """Keep serving `version` until CURRENT names something new."""
+        if note is None:
+            self._settled = self._pinned or version
+            return
+        self._settled = await self._workshop.run(lambda: store.current_or_none(self._root))
+        self._problems.complain("serving", note)
+
+    async def _try(self, version: str, about: About | None) -> Engine:
         """Return the warm engine of `version`; ReloadRefusedError, remembered, when it fails."""
         # Its version is kept, so that rolling back remains possible, from disk.
         self._previous = None
         try:
-            return await self._in_thread(lambda: self._loader.load(version))
+            return await self._workshop.load(version)
         except RefusalError as refusal:
-            retry_at = time.monotonic() + (
-                self._retry_seconds if refusal.transient else float("inf")
-            )
-            self._refused[version] = (refusal.fingerprint, retry_at)
-            if len(self._refused) > _REMEMBERED:
-                del self._refused[next(iter(self._refused))]
-            raise self._refuse(version, refusal) from None
+            raise self._refuse(version, refusal, about) from None
         except LoadingStoppedError:
             raise ReloadRefusedError("the service is stopping") from None
 
     def _swap(self, engine: Engine, result: ReloadResult) -> None:
-        self._previous = self._engine
-        self._previous_version = self._engine.info.version if self._engine is not None else None
+        if engine is not self._engine:
+            self._previous = self._engine
+            self._previous_version = self._engine.info.version if self._engine else None
         self._engine = engine
-        self._refused.pop(engine.info.version, None)
-        self._problem = None
+        self._problems.settle()
         self._observer.model_loaded(engine.info, loaded_at_unix=time.time())
         self._observer.reload_finished(result)
         logger.info("version %s serves (%s)", engine.info.version, result)
 
-    def _refuse(self, version: str | None, refusal: RefusalError) -> ReloadRefusedError:
+    def _refuse(
+        self, version: str | None, refusal: RefusalError, about: About | None
+    ) -> ReloadRefusedError:
         # Anything else came from a caller, and the refusal quotes it.
         named = version is not None and is_version(version)
         message = f"version {version}: {refusal}" if named else str(refusal)
-        self._problem = message
         self._observer.reload_finished("refused")
         logger.error("checkpoint refused (%s): %s", refusal.reason, message)
+        if about is not None:
+            self._problems.complain(about, message)
         return ReloadRefusedError(message)
 
     async def _wanted(self) -> str | None:
         if self._pinned is not None:
             return self._pinned
-        return await self._in_thread(lambda: store.current(self._root))
+        return await self._workshop.run(lambda: store.current(self._root))
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+def _passing(passed_over: str) -> str:
+    return f"; passed over: {passed_over}" if passed_over else ""

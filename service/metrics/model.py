@@ -5,9 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from service.engine.contract import ModelInfo
-from service.lifecycle.contract import RELOAD_RESULTS, ReloadResult
+from service.lifecycle.contract import RELOAD_RESULTS, ReloadResult, Variant
 from service.metrics.compute import ComputeMetrics
-from service.metrics.labels import MOST_SUBMODELS, SHARES, VARIANTS
+from service.metrics.labels import MOST_SUBMODELS, SHARES
 from service.metrics.makers import create
 
 
@@ -31,15 +31,18 @@ class ModelMetrics(ComputeMetrics):
             "model_reloads_total", "Finished load attempts.", "result"
         )
         create(self.model_reloads, RELOAD_RESULTS)
-        self._model_labels: tuple[str, str, str] | None = None
+        self.model_fallback = gauge(
+            "model_fallback", "1 while another version serves because the wanted one cannot."
+        )
+        self._model_labels: dict[str, tuple[str, str, str]] = {}
 
-    def model_loaded(self, info: ModelInfo, *, loaded_at_unix: float) -> None:
+    def model_loaded(
+        self, info: ModelInfo, *, loaded_at_unix: float, variant: Variant = "stable"
+    ) -> None:
         """Note that `info` serves from now on; its submodels' counters exist afterwards."""
-        variant = VARIANTS[0]
-        if self._model_labels is not None:
-            self.model_info.remove(*self._model_labels)
-        self._model_labels = (info.version, info.digest, variant)
-        self.model_info.labels(*self._model_labels).set(1)
+        self.model_unloaded(variant)
+        self._model_labels[variant] = (info.version, info.digest, variant)
+        self.model_info.labels(*self._model_labels[variant]).set(1)
         self.model_loaded_timestamp.labels(variant).set(loaded_at_unix)
         self.model_trained_timestamp.labels(variant).set(info.trained_at_unix)
         # Names of earlier models stay: their last answers may still be on the way.
@@ -47,6 +50,18 @@ class ModelMetrics(ComputeMetrics):
             if len(self._served) < MOST_SUBMODELS:
                 self._served.add(submodel.name)
                 self.submodel_requests.labels(submodel.name)
+
+    def model_unloaded(self, variant: Variant) -> None:
+        """Note that nothing serves as `variant` any more."""
+        labels = self._model_labels.pop(variant, None)
+        if labels is not None:
+            self.model_info.remove(*labels)
+            self.model_loaded_timestamp.remove(variant)
+            self.model_trained_timestamp.remove(variant)
+
+    def fallback(self, on: bool) -> None:
+        """Note whether another version serves because the wanted one cannot."""
+        self.model_fallback.set(on)
 
     def reload_finished(self, result: ReloadResult) -> None:
         """Count one finished load attempt."""

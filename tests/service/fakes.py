@@ -225,6 +225,8 @@ class FakeManager:
         self.previous: Engine | None = None
         self.observer: ModelObserver | None = None
         self.stopped = False
+        self.problem: str | None = None
+        self.fallback = False
 
     def current(self) -> Engine | None:
         return self.engine
@@ -245,6 +247,9 @@ class FakeManager:
         self.previous, self.engine = self.engine, FakeEngine(version or "v2")
         await self.start()
         return self.engine.info
+
+    async def promote(self, version: str) -> ModelInfo:
+        return await self.reload(version)
 
     async def rollback(self) -> ModelInfo:
         if self.previous is None:

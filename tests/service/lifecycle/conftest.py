@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import runpy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from service.engine.contract import (
     Ranking,
     SubmodelInfo,
 )
-from service.lifecycle.contract import ReloadResult
+from service.lifecycle.contract import ReloadResult, Variant
+from service.lifecycle.manager import CheckpointManager
 
 TINY = Path(__file__).parents[2] / "models" / "checkpoint" / "conftest.py"
 
@@ -125,10 +126,22 @@ class Observed:
 
     loaded: list[str] = field(default_factory=list)
     results: list[ReloadResult] = field(default_factory=list)
+    serving: dict[Variant, str] = field(default_factory=dict)
+    fallbacks: list[bool] = field(default_factory=list)
 
-    def model_loaded(self, info: ModelInfo, *, loaded_at_unix: float) -> None:
+    def model_loaded(
+        self, info: ModelInfo, *, loaded_at_unix: float, variant: Variant = "stable"
+    ) -> None:
         assert loaded_at_unix > 0
         self.loaded.append(info.version)
+        self.serving[variant] = info.version
+
+    def model_unloaded(self, variant: Variant) -> None:
+        del self.serving[variant]
+
+    def fallback(self, on: bool) -> None:
+        if self.fallbacks[-1:] != [on]:
+            self.fallbacks.append(on)
 
     def reload_finished(self, result: ReloadResult) -> None:
         self.results.append(result)
@@ -152,3 +165,37 @@ def publish() -> Callable[..., str]:
     """Publish a small real checkpoint under a root and return its version."""
     publish: Callable[..., str] = runpy.run_path(str(TINY))["Tiny"]().publish
     return publish
+
+
+@pytest.fixture
+def moves() -> list[str]:
+    """Versions that a manager made CURRENT name."""
+    return []
+
+
+@pytest.fixture
+async def make(
+    tmp_path: Path, loads: Loads, observed: Observed, moves: list[str]
+) -> AsyncIterator[Callable[..., CheckpointManager]]:
+    managers: list[CheckpointManager] = []
+
+    def make(
+        *, pinned: str | None = None, poll: float = 0.01, retry: float = 30
+    ) -> CheckpointManager:
+        managers.append(
+            CheckpointManager(
+                tmp_path,
+                loads,
+                observer=observed,
+                poll_seconds=poll,
+                max_batch=6,
+                pinned=pinned,
+                retry_seconds=retry,
+                moved=moves.append,
+            )
+        )
+        return managers[-1]
+
+    yield make
+    for manager in managers:
+        await manager.stop()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,56 +12,15 @@ import pytest
 
 from models.checkpoint import store
 from service.engine.contract import Query, Ranking
-from service.lifecycle.contract import ModelManager, ReloadBusyError, ReloadRefusedError
+from service.lifecycle.contract import ReloadBusyError, ReloadRefusedError
 from service.lifecycle.manager import CheckpointManager
+from tests.service.lifecycle.tools import serving, spoil, until
 
 if TYPE_CHECKING:
     from tests.service.lifecycle.conftest import Loads, Observed
 
     Publish = Callable[..., str]
     Make = Callable[..., CheckpointManager]
-
-
-@pytest.fixture
-async def make(tmp_path: Path, loads: Loads, observed: Observed) -> AsyncIterator[Make]:
-    managers: list[CheckpointManager] = []
-
-    def make(
-        *, pinned: str | None = None, poll: float = 0.01, retry: float = 30
-    ) -> CheckpointManager:
-        managers.append(
-            CheckpointManager(
-                tmp_path,
-                loads,
-                observer=observed,
-                poll_seconds=poll,
-                max_batch=6,
-                pinned=pinned,
-                retry_seconds=retry,
-            )
-        )
-        return managers[-1]
-
-    yield make
-    for manager in managers:
-        await manager.stop()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - another thread or task brings it about
-            await asyncio.sleep(0.005)
-
-
-def serving(manager: ModelManager) -> str | None:
-    engine = manager.current()
-    return None if engine is None else engine.info.version
-
-
-def spoil(root: Path, version: str, name: str = "model.safetensors") -> None:
-    data = bytearray((root / version / name).read_bytes())
-    data[-1] ^= 1
-    (root / version / name).write_bytes(data)
 
 
 async def test_start_loads_current(
