@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from dataclasses import dataclass
 from urllib.parse import quote
 
-EVENT_STREAMS = 16
-IDENTITY_BYTES = 8
+from models.events import EVENT_STREAMS, KEY_PREFIX, stream_key, stream_shard
+
 MAX_TIMESTAMP_MS = 2**43 - 1  # year 2248; with ten bits of tie-break still exact in a double
 
 
@@ -16,7 +14,7 @@ MAX_TIMESTAMP_MS = 2**43 - 1  # year 2248; with ten bits of tie-break still exac
 class Keys:
     """Names of everything the service keeps in Redis."""
 
-    prefix: str = "canet:1"
+    prefix: str = KEY_PREFIX
 
     def history(self, user_id: str) -> str:
         """Sorted set: score = milliseconds (plus tie-break), member = identity + item id."""
@@ -35,25 +33,16 @@ class Keys:
         return self._user(user_id, "i")
 
     def stream(self, user_id: str) -> str:
-        """Stream that feeds the trainer; one of EVENT_STREAMS, fixed per user."""
-        return f"{self.prefix}:ev:{{{zlib.crc32(user_id.encode()) % EVENT_STREAMS}}}"
+        """Stream that feeds the trainer; one of 16, fixed per user."""
+        return stream_key(self.prefix, stream_shard(user_id))
 
     def streams(self) -> tuple[str, ...]:
         """Every event stream."""
-        return tuple(f"{self.prefix}:ev:{{{shard}}}" for shard in range(EVENT_STREAMS))
+        return tuple(stream_key(self.prefix, shard) for shard in range(EVENT_STREAMS))
 
     def _user(self, user_id: str, kind: str) -> str:
         # Percent-encoding leaves no brace in the id that could end the hash tag early.
         return f"{self.prefix}:{{u:{quote(user_id, safe='')}}}:{kind}"
-
-
-def event_identity(external_id: str, timestamp_ms: int, event_id: str | None) -> bytes:
-    """Return the 8 bytes by which one user's event is known again.
-
-    The user is no part of it: a merge recognises what both users hold.
-    """
-    text = f"t:{timestamp_ms}:{external_id}" if event_id is None else f"e:{event_id}"
-    return hashlib.blake2b(text.encode(), digest_size=IDENTITY_BYTES).digest()
 
 
 def check_user_id(user_id: str) -> None:

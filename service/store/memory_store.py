@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.events import event_identity
 from service.store.contract import HistoryEntry, Interaction
-from service.store.keys import check_entry, check_user_id, event_identity
+from service.store.keys import check_entry, check_user_id
 
 _SNAPSHOT_FORMAT = 1
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from models.events import KEY_PREFIX
+
 SCHEMES = ("redis", "rediss", "unix")
 MAX_HISTORY = 1000  # below the 1024 tie-break steps that one millisecond holds
 
@@ -26,7 +28,7 @@ class RedisConfig:
     breaker_failures: int = 5
     breaker_open_seconds: float = 1.0
     client_name: str = "canet"
-    key_prefix: str = "canet:1"
+    key_prefix: str = KEY_PREFIX
 
     def __post_init__(self) -> None:
         scheme = urlsplit(self.url).scheme

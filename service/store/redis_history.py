@@ -8,16 +8,10 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from models.events import IDENTITY_BYTES, event_identity
 from service.store import scripts
 from service.store.contract import HistoryEntry, Interaction
-from service.store.keys import (
-    IDENTITY_BYTES,
-    MAX_TIMESTAMP_MS,
-    Keys,
-    check_entry,
-    check_user_id,
-    event_identity,
-)
+from service.store.keys import MAX_TIMESTAMP_MS, Keys, check_entry, check_user_id
 from service.store.redis_client import Command, Observer, RedisClient, Script
 from service.store.redis_config import RedisConfig
 
