@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from service.engine.contract import (
+    AS_PUBLISHED,
     BatchTimings,
     Engine,
+    Price,
     Query,
     Ranking,
     UnknownFieldError,
@@ -83,6 +85,7 @@ class Batcher:
     `current` returns the engine to use, None when there is none. A batch holds at most
     `max_batch` queries. When more queries wait than one, a batch may be held open until its
     oldest query has waited `max_wait_seconds`; a lone query on an idle worker never waits.
+    `price` is asked once per batch, on the worker thread.
     """
 
     def __init__(
@@ -94,8 +97,10 @@ class Batcher:
         max_wait_seconds: float = 0.002,
         queue_limit: int = 256,
         variant: str = "stable",
+        price: Callable[[], Price] = lambda: AS_PUBLISHED,
     ) -> None:
         self._current = current
+        self._price = price
         self._observer = observer
         self._max_batch = max_batch
         self._max_wait_seconds = max_wait_seconds
@@ -236,7 +241,7 @@ class Batcher:
         started = time.perf_counter()
         asked = [waiting.query for waiting in queries if waiting.query is not None]
         try:
-            rankings, timings = engine.recommend(asked)
+            rankings, timings = engine.recommend(asked, self._price())
             if len(rankings) != len(asked):
                 raise RuntimeError(f"{len(rankings)} rankings for {len(asked)} queries")
         except Exception as error:

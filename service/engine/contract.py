@@ -55,6 +55,17 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What routing pays for compute: `base` (None: as published) plus what overload adds."""
+
+    base: float | None = None
+    surcharge: float = 0.0
+
+
+AS_PUBLISHED = Price()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flops:
     """FLOPs by part; one multiply-add counts as two."""
 
@@ -92,13 +103,26 @@ class Ranking:
     flops: Flops = Flops()
     flops_full: Flops = Flops()
     reason: str = "router"
-    """Why this submodel: router, full, fixed, max_ratio; `no_history` when source is popular."""
+    """Why this submodel: router, full, fixed, max_ratio, overload (the surcharge on the price made
+    it a smaller one); `no_history` when source is popular."""
     history_length: int = 0
     """Known items of the history that the network read."""
     missing_items: tuple[str, ...] = ()
     """Unknown external ids of history, exclude_items and candidates."""
     short_list: bool = False
     """Fewer than k items were eligible."""
+
+
+EVERY_SUBMODEL = "all"
+"""Stands for the submodel of work that is done once for all of them: routing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Executed FLOPs and the thread CPU seconds they took."""
+
+    flops: int = 0
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +132,10 @@ class BatchTimings:
     route_seconds: float = 0.0
     encode_seconds: float = 0.0
     score_seconds: float = 0.0
-    cpu_seconds_by_submodel: Mapping[str, float] = field(default_factory=dict)
-    """Thread CPU seconds by submodel name; `router` holds the routing of the batch."""
+    work: Mapping[tuple[str, Part], Work] = field(default_factory=dict)
+    """What was executed, by (submodel, part); routing stands under EVERY_SUBMODEL."""
+    full_cpu_per_flop: Mapping[Part, float] = field(default_factory=dict)
+    """The full network's CPU seconds per FLOP on this batch, estimated; empty while unknown."""
 
 
 class UnknownSubmodelError(ValueError):
@@ -168,7 +194,9 @@ class Engine(Protocol):
         """
         ...
 
-    def recommend(self, queries: Sequence[Query]) -> tuple[list[Ranking], BatchTimings]:
+    def recommend(
+        self, queries: Sequence[Query], price: Price = AS_PUBLISHED
+    ) -> tuple[list[Ranking], BatchTimings]:
         """Return one ranking per query, in order; no query's answer depends on another's.
 
         A query that `check` would refuse may have slipped in through a model swap: it is

@@ -20,10 +20,13 @@ from models.cost import Cost
 from models.ranker import load_ranker, recent, stack
 from models.router import choose
 from models.topk import top_rows
+from service.engine.accounting import Accounting, GroupCost
 from service.engine.contract import (
+    AS_PUBLISHED,
     BatchTimings,
     Flops,
     ModelInfo,
+    Price,
     Query,
     RankedItem,
     Ranking,
@@ -74,6 +77,7 @@ class TorchEngine:
         self._places = {submodel.name: place for place, submodel in enumerate(served)}
         self._price = manifest.router.price if price is None else price
         self._routable = self._routable_places(manifest.router.submodels, allowed)
+        self._accounting = Accounting(full=served[-1].name)
         self._norms_V = self._ranker.table_VE.norm(dim=1).clamp(min=1e-12)
         self._info = ModelInfo(
             version=manifest.version,
@@ -149,14 +153,16 @@ class TorchEngine:
         return self._decode(*top_rows(cosines_V, k))
 
     @torch.inference_mode()
-    def recommend(self, queries: Sequence[Query]) -> tuple[list[Ranking], BatchTimings]:
+    def recommend(
+        self, queries: Sequence[Query], price: Price = AS_PUBLISHED
+    ) -> tuple[list[Ranking], BatchTimings]:
         """Return one ranking per query, in order; no query's answer depends on another's."""
         began = time.perf_counter()
         cpu = time.thread_time()
         prepared = [self._prepare(query) for query in queries]
         known = [one for one in prepared if one.history]
-        self._route(known)
-        cpu_seconds = defaultdict(float, router=time.thread_time() - cpu)
+        self._route(known, price)
+        router_cpu = time.thread_time() - cpu
         route_seconds = time.perf_counter() - began
         groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for index, one in enumerate(prepared):
@@ -164,17 +170,27 @@ class TorchEngine:
                 groups[one.place, one.bucket].append(index)
         rankings: list[Ranking | None] = [None] * len(queries)
         encode_seconds = score_seconds = 0.0
+        costs: list[GroupCost] = []
         for (place, bucket), members in groups.items():
             cpu, began = time.thread_time(), time.perf_counter()
             ids_BL, lengths_B = stack([prepared[i].history for i in members], bucket)
             query_BE = self._ranker.encode(place, ids_BL, lengths_B)
-            encoded = time.perf_counter()
+            encoded, encoded_cpu = time.perf_counter(), time.thread_time()
             scores_BV = self._ranker.score(place, query_BE, ids_BL, lengths_B)
             for scores_V, index in zip(scores_BV, members, strict=True):
                 rankings[index] = self._rank(prepared[index], scores_V)
             encode_seconds += encoded - began
             score_seconds += time.perf_counter() - encoded
-            cpu_seconds[self._ranker.served[place].name] += time.thread_time() - cpu
+            costs.append(
+                GroupCost(
+                    submodel=self._ranker.served[place].name,
+                    members=tuple(members),
+                    cpu_seconds={
+                        "encoder": encoded_cpu - cpu,
+                        "scoring": time.thread_time() - encoded_cpu,
+                    },
+                )
+            )
         answers = [
             ranking if ranking is not None else self._popular_ranking(one, reason="no_history")
             for one, ranking in zip(prepared, rankings, strict=True)
@@ -183,7 +199,10 @@ class TorchEngine:
             route_seconds=route_seconds,
             encode_seconds=encode_seconds,
             score_seconds=score_seconds,
-            cpu_seconds_by_submodel=dict(cpu_seconds),
+            work=self._accounting.work(answers, costs, router_cpu),
+            full_cpu_per_flop=self._accounting.full_cpu_per_flop(
+                answers, len({bucket for _, bucket in groups})
+            ),
         )
 
     def _prepare(self, query: Query) -> _Prepared:
@@ -211,7 +230,7 @@ class TorchEngine:
             one.bucket = self._ranker.bucket(length)
         return one
 
-    def _route(self, known: Sequence[_Prepared]) -> None:
+    def _route(self, known: Sequence[_Prepared], price: Price) -> None:
         """Give every query its submodel; the batch passes the router once."""
         routed: list[_Prepared] = []
         for one in known:
@@ -230,7 +249,8 @@ class TorchEngine:
         quality_BS = self._ranker.quality(recent_BW, lengths_B)
         cost_BS = self._ranker.cost_ratios(lengths_B)
         allowed_BS = self._routable.expand(len(routed), -1)
-        free = choose(quality_BS, cost_BS, self._price, allowed_BS)
+        base = self._price if price.base is None else price.base
+        free = choose(quality_BS, cost_BS, base, allowed_BS)
         bounded = [one.query.compute.max_ratio for one in routed]
         chosen = free
         if any(bound is not None for bound in bounded):
@@ -238,10 +258,16 @@ class TorchEngine:
             full_at_most = self._ranker.full_cost(most).total
             bound_B1 = torch.tensor([[1e9 if bound is None else bound] for bound in bounded])
             within_BS = cost_BS * full_at_most <= bound_B1 * full_B1 * (1 + 1e-6)
-            chosen = choose(quality_BS, cost_BS, self._price, allowed_BS & within_BS)
+            allowed_BS = allowed_BS & within_BS
+            chosen = choose(quality_BS, cost_BS, base, allowed_BS)
         for one, place, freely in zip(routed, chosen.tolist(), free.tolist(), strict=True):
             one.place = place
             one.reason = "router" if place == freely else "max_ratio"
+        if price.surcharge > 0:
+            dear = choose(quality_BS, cost_BS, base + price.surcharge, allowed_BS)
+            for one, place in zip(routed, dear.tolist(), strict=True):
+                if place != one.place:
+                    one.place, one.reason = place, "overload"
 
     def _rank(self, one: _Prepared, scores_V: Tensor) -> Ranking:
         query = one.query
@@ -259,9 +285,7 @@ class TorchEngine:
         short = len(items) < query.k
         if short and query.filter is not None and not query.strict_filter:
             items += self._fill(one, rows, query.k - len(items))
-        cost = self._ranker.cost(
-            one.place, one.bucket, routed=one.reason in {"router", "max_ratio"}
-        )
+        cost = self._ranker.cost(one.place, one.bucket, routed=one.reason not in {"full", "fixed"})
         return Ranking(
             items=tuple(items),
             source="model",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from service.engine.contract import PARTS, BatchTimings, Ranking
+from service.engine.contract import EVERY_SUBMODEL, PARTS, BatchTimings, Part, Ranking
 from service.metrics.http import HttpMetrics
 from service.metrics.labels import (
+    ANSWER_LENGTHS,
     BATCH_SIZES,
     CACHE_RESULTS,
     CACHES,
@@ -17,6 +18,7 @@ from service.metrics.labels import (
     OVERRIDES,
     SOURCES,
     VARIANTS,
+    length_label,
 )
 from service.metrics.makers import create, within
 
@@ -38,8 +40,26 @@ class ComputeMetrics(HttpMetrics):
         self.baseline_flops = counter(
             "compute_baseline_flops_total", "FLOPs the full network would have spent.", "part"
         )
+        self.length_flops = counter(
+            "length_flops_total", "FLOPs of the model's answers by history length.", "length"
+        )
+        self.length_baseline_flops = counter(
+            "length_baseline_flops_total",
+            "FLOPs the full network would have spent on them.",
+            "length",
+        )
+        self.shadow_flops = counter(
+            "shadow_flops_total", "FLOPs spent on answers that nobody gets.", "part"
+        )
         self.cpu_seconds = counter(
-            "inference_cpu_seconds_total", "Thread CPU time of the engine.", "variant"
+            "inference_cpu_seconds_total",
+            "Thread CPU time of the engine.",
+            *("variant", "submodel", "part"),
+        )
+        self.baseline_cpu_seconds = counter(
+            "inference_baseline_cpu_seconds_total",
+            "Estimate of the CPU time the full network would have taken.",
+            "part",
         )
         self.router_overrides = counter(
             "router_overrides_total", "Model answers not routed freely.", "reason"
@@ -56,13 +76,19 @@ class ComputeMetrics(HttpMetrics):
         create(self.degraded, DEGRADED)
         create(self.flops, PARTS)
         create(self.baseline_flops, PARTS)
-        create(self.cpu_seconds, VARIANTS)
+        create(self.length_flops, ANSWER_LENGTHS)
+        create(self.length_baseline_flops, ANSWER_LENGTHS)
+        create(self.shadow_flops, PARTS)
+        create(self.cpu_seconds, VARIANTS, (EVERY_SUBMODEL,), ("router",))
+        create(self.baseline_cpu_seconds, PARTS)
         create(self.router_overrides, OVERRIDES)
         create(self.cache_requests, CACHES, CACHE_RESULTS)
         self._served: set[str] = set()
+        # By variant; replaced whole, as the worker writes while the event loop reads.
+        self._full_cpu_per_flop: dict[str, Mapping[Part, float]] = {}
 
     def answered(self, ranking: Ranking, degraded: Sequence[str], variant: str) -> None:
-        """Note one recommendation; only answers of the model touch the FLOP counters."""
+        """Note one recommendation; only answers of the model have a baseline to save on."""
         self.recommendations.labels(ranking.source, variant).inc()
         self.history_length.observe(ranking.history_length)
         if ranking.missing_items:
@@ -72,24 +98,37 @@ class ComputeMetrics(HttpMetrics):
         if ranking.source != "model" or ranking.submodel is None:
             return
         self.submodel_requests.labels(within(ranking.submodel, self._served)).inc()
+        length = length_label(ranking.history_length)
+        self.length_flops.labels(length).inc(ranking.flops.total)
+        self.length_baseline_flops.labels(length).inc(ranking.flops_full.total)
+        rates = self._full_cpu_per_flop.get(variant, {})
         for part in PARTS:
-            self.flops.labels(part).inc(getattr(ranking.flops, part))
-            self.baseline_flops.labels(part).inc(getattr(ranking.flops_full, part))
+            full = getattr(ranking.flops_full, part)
+            self.baseline_flops.labels(part).inc(full)
+            self.baseline_cpu_seconds.labels(part).inc(full * rates.get(part, 0.0))
         if ranking.reason in OVERRIDES:
             self.router_overrides.labels(ranking.reason).inc()
 
     def batch_done(
         self, queue_seconds: Sequence[float], timings: BatchTimings, variant: str
     ) -> None:
-        """Note one engine call: queue time per query, the other stages once per batch."""
+        """Note one engine call: queue time per query, the rest once per batch.
+
+        What ran is counted here, whether or not its answer still arrives in time.
+        """
+        if timings.full_cpu_per_flop:
+            self._full_cpu_per_flop[variant] = timings.full_cpu_per_flop
+        flops = self.shadow_flops if variant == "shadow" else self.flops
+        for (submodel, part), work in timings.work.items():
+            name = submodel if submodel == EVERY_SUBMODEL else within(submodel, self._served)
+            flops.labels(part).inc(work.flops)
+            self.cpu_seconds.labels(variant, name, part).inc(max(work.cpu_seconds, 0.0))
         self.batch_size.observe(len(queue_seconds))
         for seconds in queue_seconds:
             self.stage("queue", seconds)
         self.stage("route", timings.route_seconds)
         self.stage("encode", timings.encode_seconds)
         self.stage("score", timings.score_seconds)
-        cpu = sum(timings.cpu_seconds_by_submodel.values())
-        self.cpu_seconds.labels(variant).inc(max(cpu, 0.0))
 
     def queue_rejected(self) -> None:
         """Note one query refused by the full queue."""

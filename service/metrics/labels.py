@@ -14,6 +14,8 @@ LATENCY = (
 REDIS_LATENCY = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 LENGTHS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+# Histories up to so many items; numbers sort as text on a dashboard when they are equally long.
+ANSWER_LENGTHS = ("0008", "0016", "0032", "0064", "0128", "0256", "0512", "1024")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -27,6 +29,8 @@ VARIANTS = ("stable", "candidate", "shadow")
 DEGRADED = ("redis_down", "deadline", "overload", "short_list")
 OVERRIDES = ("full", "fixed", "max_ratio", "overload")
 MOST_SUBMODELS = 36
+PRICE_REASONS = ("published", "set", "overload")
+REFUSALS = ("queue", "overload", "rate_limit")
 
 EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "play", "rate", "impression")
 EVENT_RESULTS = ("accepted", "duplicate", "rejected")
@@ -37,3 +41,8 @@ REDIS_KINDS = (
     *("breaker_open", "pool", "connection", "timeout", "loading", "auth", "response", "other"),
 )
 OTHER = "other"
+
+
+def length_label(length: int) -> str:
+    """Return the first of ANSWER_LENGTHS that is not below `length`, else the last."""
+    return next((label for label in ANSWER_LENGTHS if length <= int(label)), ANSWER_LENGTHS[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from service.engine.contract import ModelInfo
+from service.engine.contract import PARTS, ModelInfo
 from service.lifecycle.contract import RELOAD_RESULTS, ReloadResult, Variant
 from service.metrics.compute import ComputeMetrics
 from service.metrics.labels import MOST_SUBMODELS, SHARES
@@ -50,6 +50,8 @@ class ModelMetrics(ComputeMetrics):
             if len(self._served) < MOST_SUBMODELS:
                 self._served.add(submodel.name)
                 self.submodel_requests.labels(submodel.name)
+            if submodel.name in self._served:
+                create(self.cpu_seconds, (variant,), (submodel.name,), PARTS[1:])
 
     def model_unloaded(self, variant: Variant) -> None:
         """Note that nothing serves as `variant` any more."""

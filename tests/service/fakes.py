@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,10 +16,15 @@ from prometheus_client import CollectorRegistry
 
 from service.app import create_app
 from service.engine.contract import (
+    AS_PUBLISHED,
+    EVERY_SUBMODEL,
+    PARTS,
     BatchTimings,
     Engine,
     Flops,
     ModelInfo,
+    Price,
+    Part,
     Query,
     RankedItem,
     Ranking,
@@ -26,6 +32,7 @@ from service.engine.contract import (
     UnknownFieldError,
     UnknownItemError,
     UnknownSubmodelError,
+    Work,
 )
 from service.lifecycle.contract import ModelObserver, ReloadBusyError, ReloadRefusedError
 from service.settings import Settings
@@ -56,6 +63,17 @@ def info(version: str = "v1") -> ModelInfo:
     )
 
 
+def work_of(rankings: Sequence[Ranking]) -> dict[tuple[str, Part], Work]:
+    """What the rankings were charged; a quarter of a CPU second per key."""
+    flops: Counter[tuple[str, Part]] = Counter()
+    for ranking in rankings:
+        for part in PARTS:
+            name = EVERY_SUBMODEL if part == "router" else ranking.submodel
+            if name is not None:
+                flops[name, part] += getattr(ranking.flops, part)
+    return {key: Work(flops=count, cpu_seconds=0.25) for key, count in flops.items()}
+
+
 class FakeEngine:
     """Recommends the items after the last known one; FLOPs depend on the history's length.
 
@@ -80,20 +98,24 @@ class FakeEngine:
                 if clause.field not in self._info.filterable_fields:
                     raise UnknownFieldError("secret internals")
 
-    def recommend(self, queries: Sequence[Query]) -> tuple[list[Ranking], BatchTimings]:
+    def recommend(
+        self, queries: Sequence[Query], price: Price = AS_PUBLISHED
+    ) -> tuple[list[Ranking], BatchTimings]:
         self.batches.append(len(queries))
         self.entered.set()
         if self.gate is not None:
             assert self.gate.wait(10)
         if any("poison" in (query.candidates or ()) for query in queries):
             raise RuntimeError("secret internals of the engine")
+        rankings = [self._rank(query, price) for query in queries]
         timings = BatchTimings(
             route_seconds=0.001,
             encode_seconds=0.002,
             score_seconds=0.003,
-            cpu_seconds_by_submodel={"router": 0.25, SMALL.name: 0.5},
+            work=work_of(rankings),
+            full_cpu_per_flop={"encoder": 0.5, "scoring": 0.25},
         )
-        return [self._rank(query) for query in queries], timings
+        return rankings, timings
 
     def popular(self, query: Query) -> Ranking:
         items, missing = self._eligible(query, CATALOG)
@@ -114,13 +136,16 @@ class FakeEngine:
     def attributes(self, external_id: str) -> Mapping[str, Any]:
         return {"title": f"Title of {external_id}"}
 
-    def _rank(self, query: Query) -> Ranking:
+    def _rank(self, query: Query, price: Price) -> Ranking:
         known = [name for name in query.history if name in CATALOG]
         if not known:
             return self.popular(query)
         start = CATALOG.index(known[-1]) + 1
         items, missing = self._eligible(query, (*CATALOG[start:], *CATALOG[:start]))
         submodel = FULL if query.compute.mode == "full" or len(known) > 5 else SMALL
+        reason = "full" if query.compute.mode == "full" else "router"
+        if submodel is FULL and reason == "router" and price.surcharge > 1:
+            submodel, reason = SMALL, "overload"
         return Ranking(
             items=items,
             source="model",
@@ -128,7 +153,7 @@ class FakeEngine:
             submodel=submodel.name,
             flops=Flops(router=len(known), encoder=submodel.flops * len(known), scoring=7),
             flops_full=Flops(encoder=FULL.flops * len(known), scoring=11),
-            reason="full" if query.compute.mode == "full" else "router",
+            reason=reason,
             history_length=len(known),
             missing_items=missing,
             short_list=len(items) < query.k,

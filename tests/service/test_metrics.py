@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
+import threading
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.engine.contract import PARTS, BatchTimings, Part, Work
 from service.metrics.metrics import Metrics
-from tests.service.fakes import info, running
+from tests.service.fakes import SMALL, FakeEngine, info, running
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -72,7 +75,10 @@ async def test_counters_exist_at_0_before_anything_happened() -> None:
         ("canet_degraded_total", {"reason": "redis_down"}),
         ("canet_compute_flops_total", {"part": "router"}),
         ("canet_compute_baseline_flops_total", {"part": "scoring"}),
-        ("canet_inference_cpu_seconds_total", {"variant": "stable"}),
+        (
+            "canet_inference_cpu_seconds_total",
+            {"variant": "stable", "submodel": "all", "part": "router"},
+        ),
         ("canet_submodel_requests_total", {"submodel": "d1-w16-e16"}),
         ("canet_redis_errors_total", {"op": "recent", "kind": "timeout"}),
         ("canet_events_total", {"type": "view", "result": "accepted"}),
@@ -125,3 +131,34 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(canet_\w+)`", text, flags=re.MULTILINE))
     assert documented == exist
+
+
+async def test_an_answer_that_came_too_late_is_spent_but_not_saved() -> None:
+    gate = threading.Event()
+    async with running(engine=FakeEngine(gate=gate), deadline_ms=50) as stack:
+        answer = (await stack.client.post("/recommend", json={"history": ["i1"]})).json()
+        assert answer["degraded"] == ["deadline"]
+        gate.set()
+        async with asyncio.timeout(30):
+            while True:
+                if await stack.metric("canet_batch_size_count"):
+                    break
+                await asyncio.sleep(0.01)
+        spent = await stack.metric("canet_compute_flops_total", part="encoder")
+        assert spent == 10
+        for name in ("compute_baseline_flops", "inference_baseline_cpu_seconds"):
+            for part in PARTS:
+                assert await stack.metric(f"canet_{name}_total", part=part) == 0
+
+
+def test_a_shadow_costs_time_but_is_neither_spent_nor_saved() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.model_loaded(info(), loaded_at_unix=1.0, variant="shadow")
+    work: dict[tuple[str, Part], Work] = {(SMALL.name, "encoder"): Work(flops=30, cpu_seconds=0.5)}
+    metrics.batch_done([0.0], BatchTimings(work=work), "shadow")
+    part = {"part": "encoder"}
+    assert registry.get_sample_value("canet_shadow_flops_total", part) == 30
+    assert registry.get_sample_value("canet_compute_flops_total", part) == 0
+    labels = {"variant": "shadow", "submodel": SMALL.name, **part}
+    assert registry.get_sample_value("canet_inference_cpu_seconds_total", labels) == 0.5

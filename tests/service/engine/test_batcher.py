@@ -19,7 +19,7 @@ from service.engine.batcher import (
     NoEngineError,
     QueueFullError,
 )
-from service.engine.contract import Engine, Query, UnknownItemError
+from service.engine.contract import AS_PUBLISHED, Engine, Query, UnknownItemError
 from service.metrics.metrics import Metrics
 from tests.service.fakes import CATALOG, FakeEngine
 
@@ -174,8 +174,8 @@ async def test_a_batch_uses_one_engine_however_often_it_is_swapped() -> None:
 
 async def test_an_engine_that_loses_a_ranking_is_an_error_not_a_mix_up() -> None:
     class Forgetful(FakeEngine):
-        def recommend(self, queries):  # type: ignore[no-untyped-def]
-            rankings, timings = super().recommend(queries)
+        def recommend(self, queries, price=AS_PUBLISHED):  # type: ignore[no-untyped-def]
+            rankings, timings = super().recommend(queries, price)
             return rankings[1:], timings
 
     async with started(Forgetful()) as batcher:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from models.checkpoint.read import read_checkpoint
 from models.ranker import stack
 from service.engine.contract import (
+    PARTS,
     Compute,
     FilterClause,
     ItemFilter,
@@ -232,6 +233,11 @@ def test_similar_items_are_nearest_by_cosine(engine: TorchEngine) -> None:
 
 def test_timings_name_every_submodel_that_ran(engine: TorchEngine) -> None:
     rankings, timings = engine.recommend([Query(history=(f"item-{row}",)) for row in range(1, 9)])
-    assert set(timings.cpu_seconds_by_submodel) == {"router"} | {r.submodel for r in rankings}
+    names = {ranking.submodel for ranking in rankings}
+    parts = {(name, part) for name in names for part in ("encoder", "scoring")}
+    assert set(timings.work) == {("all", "router")} | parts
+    for part in PARTS:
+        charged = sum(getattr(ranking.flops, part) for ranking in rankings)
+        assert sum(work.flops for (_, p), work in timings.work.items() if p == part) == charged
     assert timings.encode_seconds > 0
     assert timings.score_seconds > 0
