@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.config.values import Section, Words, words
+from service.config.values import Rate, Section, Words, rate, words
 
 SCOPES = ("read", "write", "admin")
 LEAST_KEY_LENGTH = 16
@@ -57,9 +57,29 @@ class Access(Section):
             "or more) or as `sha256$HEX`. Secret."
         ),
     ] = ()
+    rate_limit: Annotated[
+        Rate | None,
+        BeforeValidator(rate),
+        Field(
+            description="Requests that one key may make (without keys, one address), such as "
+            "`100/s` or `6000/m`; empty: any."
+        ),
+    ] = None
+    rate_limit_shared: Annotated[
+        bool, Field(description="Whether all replicas together allow that rate, by Redis.")
+    ] = False
     max_body: Annotated[
         int, Field(ge=1024, le=64 * 1024 * 1024, description="Longest request body, bytes.")
     ] = 1024 * 1024
+    client_timeout_seconds: Annotated[
+        float,
+        Field(
+            ge=0.1,
+            le=600,
+            description="Time a client has to send its headers, then its body, and to take what "
+            "is sent.",
+        ),
+    ] = 10.0
     cors_origins: Annotated[
         Words, Field(description="Origins that browsers may call from; empty: none.")
     ] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,3 +27,14 @@ class Compute(Section):
         float,
         Field(ge=5, le=60_000, description="Time for one answer; then popular items, flagged."),
     ] = 200.0
+    objective_ms: Annotated[
+        float,
+        Field(ge=5, le=60_000, description="Within which answers are to come, also in overload."),
+    ] = 100.0
+    overload_policy: Annotated[
+        Literal["shrink_then_shed", "shed", "off"],
+        Field(
+            description="In overload, `shrink_then_shed`: smaller networks, then 429; `shed`: 429 "
+            "alone; `off`: 429 by `CANET_QUEUE_LIMIT` alone."
+        ),
+    ] = "shrink_then_shed"

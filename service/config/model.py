@@ -43,3 +43,28 @@ class Model(Section):
             description="What the router pays for compute; empty: as published.",
         ),
     ] = None
+    candidate_version: Annotated[
+        str | None,
+        Field(min_length=1, description="Answers `CANET_CANDIDATE_PERCENT` of the users."),
+    ] = None
+    candidate_percent: Annotated[
+        float, Field(ge=0, le=100, description="Share of the users that the candidate answers.")
+    ] = 0.0
+    shadow_version: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Repeats answers of `CANET_SHADOW_PERCENT` of the users, to compare.",
+        ),
+    ] = None
+    shadow_percent: Annotated[
+        float, Field(ge=0, le=100, description="Share of the users whose answers are repeated.")
+    ] = 0.0
+    traffic_salt: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=128,
+            description="Draws the users of both shares; the same on every replica.",
+        ),
+    ] = "canet"

@@ -29,6 +29,13 @@ VARIANTS = ("stable", "candidate", "shadow")
 DEGRADED = ("redis_down", "deadline", "overload", "short_list")
 OVERRIDES = ("full", "fixed", "max_ratio", "overload")
 MOST_SUBMODELS = 36
+SHADOW_RESULTS = ("compared", "dropped", "failed")
+# Names of exceptions, and what they are called in a label.
+CANDIDATE_FAILURES = {
+    "EngineFailedError": "engine",
+    "QueueFullError": "queue_full",
+    "NoEngineError": "unloaded",
+}
 PRICE_REASONS = ("published", "set", "overload")
 REFUSALS = ("queue", "overload", "rate_limit")
 

@@ -18,7 +18,14 @@ ENV_EXAMPLE = env_file(ROOT / ".env.example")
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 # Settings that the image or the stack fixes and nobody sets from outside.
-FIXED = {"CANET_HOST", "CANET_PORT", "CANET_MODEL_ROOT", "CANET_REVISION", "CANET_EMBEDDED_DIR"}
+FIXED = {
+    "CANET_HOST",
+    "CANET_PORT",
+    "CANET_ADMIN_PORT",
+    "CANET_MODEL_ROOT",
+    "CANET_REVISION",
+    "CANET_EMBEDDED_DIR",
+}
 ONE_SHOT = {"bootstrap"}
 
 

@@ -14,9 +14,11 @@ import pytest
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from service.engine.contract import (
+    AS_PUBLISHED,
     BatchTimings,
     Engine,
     ModelInfo,
+    Price,
     Query,
     RankedItem,
     Ranking,
@@ -68,7 +70,9 @@ class FakeEngine:
     def check(self, query: Query) -> None:
         return None
 
-    def recommend(self, queries: Sequence[Query]) -> tuple[list[Ranking], BatchTimings]:
+    def recommend(
+        self, queries: Sequence[Query], price: Price = AS_PUBLISHED
+    ) -> tuple[list[Ranking], BatchTimings]:
         self.batches.append((queries[0].compute.submodel, len(queries)))
         self.lengths |= {len(query.history) for query in queries}
         return [self._change(self._answer(query)) for query in queries], BatchTimings()

@@ -1,0 +1,41 @@
+"""The price of compute, why it is what it is, and who was turned away."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from service.metrics.labels import PRICE_REASONS, REFUSALS
+from service.metrics.makers import Makers, create
+
+
+class OverloadMetrics(Makers):
+    """What the overload controller and the rate limits note."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.compute_price = self._gauge("compute_price", "What routing pays for compute now.")
+        self.compute_price_reason = self._gauge(
+            "compute_price_reason", "1 for why the price is what it is.", "reason"
+        )
+        self.overload_pressure = self._gauge(
+            "overload_pressure", "0: the price as set; 1: the smallest networks answer."
+        )
+        self.admission_limit = self._gauge(
+            "admission_limit", "Most queries inside the service at once."
+        )
+        self.refused = self._counter("refused_total", "Requests answered with 429.", "reason")
+        create(self.refused, REFUSALS)
+        for reason in PRICE_REASONS:
+            self.compute_price_reason.labels(reason).set(0)
+
+    def overload_stepped(self, price: float, reason: str, pressure: float, admitted: int) -> None:
+        """Note the price that holds and why, the pressure, and the bound on queries."""
+        self.compute_price.set(price)
+        self.overload_pressure.set(pressure)
+        self.admission_limit.set(admitted)
+        for known in PRICE_REASONS:
+            self.compute_price_reason.labels(known).set(known == reason)
+
+    def refusal(self, reason: str) -> None:
+        """Note one 429: `queue`, `overload` or `rate_limit`."""
+        self.refused.labels(reason).inc()
