@@ -123,6 +123,8 @@ class ComputeMetrics(HttpMetrics):
             name = submodel if submodel == EVERY_SUBMODEL else within(submodel, self._served)
             flops.labels(part).inc(work.flops)
             self.cpu_seconds.labels(variant, name, part).inc(max(work.cpu_seconds, 0.0))
+        if variant == "shadow":
+            return  # batches, queues and stages are those of answers
         self.batch_size.observe(len(queue_seconds))
         for seconds in queue_seconds:
             self.stage("queue", seconds)

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 from service.engine.contract import PARTS, ModelInfo
 from service.lifecycle.contract import RELOAD_RESULTS, ReloadResult, Variant
 from service.metrics.compute import ComputeMetrics
-from service.metrics.labels import MOST_SUBMODELS, SHARES
-from service.metrics.makers import create
+from service.metrics.labels import CANDIDATE_FAILURES, MOST_SUBMODELS, OTHER, SHADOW_RESULTS, SHARES
+from service.metrics.makers import create, within
 
 
 class ModelMetrics(ComputeMetrics):
@@ -19,6 +19,12 @@ class ModelMetrics(ComputeMetrics):
         gauge = self._gauge
         self.shadow_overlap = self._histogram(
             "shadow_overlap_ratio", "Shared items of stable and shadow answers.", SHARES
+        )
+        self.shadow_requests = self._counter(
+            "shadow_requests_total", "Answers given to the shadow to repeat.", "result"
+        )
+        self.candidate_failures = self._counter(
+            "candidate_failures_total", "Queries the stable version answered instead.", "reason"
         )
         self.model_info = gauge("model_info", "1; what serves.", "version", "digest", "variant")
         self.model_loaded_timestamp = gauge(
@@ -31,6 +37,8 @@ class ModelMetrics(ComputeMetrics):
             "model_reloads_total", "Finished load attempts.", "result"
         )
         create(self.model_reloads, RELOAD_RESULTS)
+        create(self.shadow_requests, SHADOW_RESULTS)
+        create(self.candidate_failures, (*CANDIDATE_FAILURES.values(), OTHER))
         self.model_fallback = gauge(
             "model_fallback", "1 while another version serves because the wanted one cannot."
         )
@@ -60,6 +68,18 @@ class ModelMetrics(ComputeMetrics):
             self.model_info.remove(*labels)
             self.model_loaded_timestamp.remove(variant)
             self.model_trained_timestamp.remove(variant)
+
+    def shadow_finished(self, result: str) -> None:
+        """Count one request of the shadow's share."""
+        self.shadow_requests.labels(within(result, SHADOW_RESULTS)).inc()
+
+    def shadow_compared(self, overlap: float) -> None:
+        """Note the shared part of a shadow's list and the one that was answered, 0 to 1."""
+        self.shadow_overlap.observe(overlap)
+
+    def candidate_failed(self, error: str) -> None:
+        """Count one query that the stable version answered in the candidate's place."""
+        self.candidate_failures.labels(CANDIDATE_FAILURES.get(error, OTHER)).inc()
 
     def fallback(self, on: bool) -> None:
         """Note whether another version serves because the wanted one cannot."""
