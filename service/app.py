@@ -22,9 +22,10 @@ from starlette.responses import Response
 from service.engine.batcher import Batcher
 from service.engine.contract import Engine
 from service.http.context import Lifetime, Services
+from service.http.direct import Direct
 from service.http.middleware import BodyLimit, Exchanges, http_problem
 from service.http.problems import field_errors, invalid
-from service.http.routing import ENDPOINTS, add_routes, templates
+from service.http.routing import ENDPOINTS, add_routes, shortcuts, templates
 from service.ingest import Ingester
 from service.lifecycle.contract import ModelManager
 from service.lifecycle.manager import CheckpointManager
@@ -98,6 +99,7 @@ def create_app(
     add_routes(app)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
+    app.add_middleware(Direct, shortcuts=shortcuts())
     app.add_middleware(BodyLimit, limit=settings.max_body)
     app.add_middleware(
         Exchanges, metrics=metrics, model_version=_version_of(models), routes=templates()

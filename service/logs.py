@@ -11,6 +11,8 @@ from typing import Any, Literal, TextIO
 
 ACCESS = "canet.access"
 _FIELDS = "canet_fields"
+_encode = json.JSONEncoder(default=str).encode
+_access = logging.getLogger(ACCESS)
 
 
 class UserHasher:
@@ -40,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -76,9 +78,11 @@ def configure(
 
 def log_request(fields: dict[str, Any], *, level: int = logging.INFO) -> None:
     """Write the canonical line of one request."""
-    logger = logging.getLogger(ACCESS)
-    if logger.isEnabledFor(level):
-        logger.log(level, "request", extra={_FIELDS: fields})
+    if _access.isEnabledFor(level):
+        # Not `logger.log`: it walks the stack for a file and line that no format shows.
+        record = _access.makeRecord(ACCESS, level, "", 0, "request", (), None)
+        setattr(record, _FIELDS, fields)
+        _access.handle(record)
 
 
 def _time(record: logging.LogRecord) -> str:

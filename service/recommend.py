@@ -11,7 +11,7 @@ from service.engine.contract import Engine, Flops, Query, Ranking
 from service.lifecycle.contract import ModelManager
 from service.metrics.metrics import Metrics
 from service.store.contract import HistoryStore, StoreUnavailableError
-from service.ulid import new_ulid
+from service.ulid import Ulids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ class Recommender:
         self._history_max = history_max
         self._deadline_seconds = deadline_seconds
         self._variant = variant
+        self._new_id = Ulids()
 
     async def recommend(
         self, query: Query, *, user_id: str | None, deadline_seconds: float | None = None
@@ -99,7 +100,7 @@ class Recommender:
             degraded.append("short_list")
         self._metrics.answered(ranking, degraded, self._variant)
         return Recommendation(
-            recommendation_id=new_ulid(),
+            recommendation_id=self._new_id(),
             variant=self._variant,
             ranking=ranking,
             engine=engine,

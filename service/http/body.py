@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from pydantic_core import to_json
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive
 
 from service.http.answers import Answer
 from service.http.context import exchange
@@ -22,7 +25,7 @@ async def read_body(request: Request, model: type[B], *, optional: bool = False)
     Raises ProblemError: 400 for what is not JSON, 415 for what is not sent as JSON, 413 from the
     body limit, 422 with one pointer per wrong field.
     """
-    body = await request.body()
+    body = await _whole(request.receive)
     if not body.strip():
         if optional:
             return model()
@@ -49,16 +52,35 @@ def parse(body: bytes, model: type[B]) -> B:
     raise _unreadable("malformed_json", f"The body is not valid JSON: {reason}.")
 
 
-def reply(request: Request, answer: Answer, *, status: int = 200) -> Response:
-    """Return the answer as JSON; absent fields are left out, the time it takes is noted."""
+def reply(request: Request, answer: Answer | Mapping[str, Any], *, status: int = 200) -> Response:
+    """Return the answer as JSON; absent fields are left out, the time it takes is noted.
+
+    A mapping is sent as it is: the caller answers for its having the documented form.
+    """
     started = time.perf_counter()
-    body = answer.__pydantic_serializer__.to_json(answer, exclude_unset=True)
+    if isinstance(answer, Answer):
+        body = answer.__pydantic_serializer__.to_json(answer, exclude_unset=True)
+    else:
+        body = to_json(answer, inf_nan_mode="null")
     exchange(request).stage_seconds["serialise"] = time.perf_counter() - started
     return Response(body, status_code=status, media_type="application/json")
 
 
+async def _whole(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
 def _check_media_type(request: Request) -> None:
     sent = request.headers.get("content-type", "")
+    if sent == "application/json":
+        return
     kind, _, parameters = sent.partition(";")
     charset = parameters.lower().replace(" ", "").replace('"', "")
     if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:

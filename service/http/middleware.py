@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,14 +17,15 @@ from service.http.problems import MEDIA_TYPE, ProblemError, problem_of
 from service.logs import log_request
 from service.metrics.labels import UNMATCHED
 from service.metrics.metrics import Metrics
+from service.ulid import RandomBytes
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _HEADERS = (
-    ("cache-control", "no-store"),
-    ("x-content-type-options", "nosniff"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("referrer-policy", "no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
 )
 # Called every few seconds by machines: their lines are for debugging only.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -53,6 +52,7 @@ class Exchanges:
         self._metrics = metrics
         self._model_version = model_version
         self._routes = routes
+        self._random = RandomBytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,14 +60,14 @@ class Exchanges:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        exchange = scope[SCOPE_KEY] = _begin(scope)
+        exchange = scope[SCOPE_KEY] = self._begin(scope)
         status: int | None = None
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._add_headers(exchange, MutableHeaders(scope=message))
+                self._add_headers(exchange, message)
             await send(message)
 
         self._metrics.http_in_flight.inc()
@@ -87,18 +87,29 @@ class Exchanges:
             if status is not None:
                 self._note(scope, exchange, status, time.perf_counter() - started)
 
-    def _add_headers(self, exchange: Exchange, headers: MutableHeaders) -> None:
-        headers["x-request-id"] = exchange.request_id
-        for name, value in _HEADERS:
-            headers[name] = value
+    def _begin(self, scope: Scope) -> Exchange:
+        request_id, trace_id = None, None
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value.decode("ascii")
+            elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
+                trace_id = match[1].decode("ascii")
+        fields: dict[str, Any] = {} if trace_id is None else {"trace_id": trace_id}
+        return Exchange(request_id=request_id or self._random(16).hex(), fields=fields)
+
+    def _add_headers(self, exchange: Exchange, start: Message) -> None:
+        """Add to the bytes as they go out; no route sets one of these itself."""
+        headers = [*start.get("headers", ()), *_HEADERS]
+        headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
         version = exchange.model_version or self._model_version()
         if version is not None:
-            headers["x-model-version"] = version
+            headers.append((b"x-model-version", version.encode("latin-1")))
         if exchange.stage_seconds:
-            headers["server-timing"] = ", ".join(
-                f"{stage};dur={seconds * 1000:.3f}"
-                for stage, seconds in exchange.stage_seconds.items()
+            timing = ", ".join(
+                [f"{stage};dur={s * 1000:.3f}" for stage, s in exchange.stage_seconds.items()]
             )
+            headers.append((b"server-timing", timing.encode("ascii")))
+        start["headers"] = headers
 
     def _note(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
         template = getattr(scope.get("route"), "path", None)
@@ -133,10 +144,18 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        announced = chunked = False
         for name, value in scope["headers"]:
-            if name == b"content-length" and (not value.isdigit() or self._too_long(value)):
-                await send_problem(self._problem(), scope, send)
-                return
+            if name == b"content-length":
+                announced = True
+                if not value.isdigit() or self._too_long(value):
+                    await send_problem(self._problem(), scope, send)
+                    return
+            elif name == b"transfer-encoding":
+                chunked = True
+        if announced and not chunked:  # the server reads no more than was announced
+            await self._app(scope, receive, send)
+            return
         received = 0
 
         async def counted() -> Message:
@@ -184,17 +203,6 @@ def http_problem(error: HTTPException) -> ProblemError:
     if error.status_code < 500:
         return ProblemError("bad_request", "The request cannot be read.", headers=headers)
     return ProblemError("internal_error", "The log holds the reason under this request id.")
-
-
-def _begin(scope: Scope) -> Exchange:
-    request_id, trace_id = None, None
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            request_id = value.decode("ascii")
-        elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
-            trace_id = match[1].decode("ascii")
-    fields: dict[str, Any] = {} if trace_id is None else {"trace_id": trace_id}
-    return Exchange(request_id=request_id or uuid.uuid4().hex, fields=fields)
 
 
 def _instance(scope: Scope) -> str:

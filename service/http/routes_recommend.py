@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.engine.contract import PARTS, UnknownFieldError, UnknownSubmodelError
-from service.http.answers import (
-    BatchAnswer,
-    BatchItemAnswer,
-    ComputeAnswer,
-    ExplainAnswer,
-    ItemAnswer,
-    Problem,
-    RecommendAnswer,
-    SimilarAnswer,
-)
+from service.http.answers import ItemAnswer, SimilarAnswer
 from service.http.body import read_body, reply
 from service.http.context import Services, exchange, services
 from service.http.parameters import ItemId, SimilarK
@@ -56,25 +48,24 @@ async def recommend_batch(request: Request) -> Response:
     batch = await read_body(request, BatchRequest)
     here, record = services(request), exchange(request)
 
-    async def one(raw: object) -> BatchItemAnswer:
+    async def one(raw: object) -> dict[str, Any]:
         try:
             body = RecommendRequest.model_validate(raw)
-            return BatchItemAnswer(result=to_answer(await answer(here, body), body))
+            return {"result": to_answer(await answer(here, body), body)}
         except ValidationError as error:
             problem = invalid(field_errors(error.errors(include_url=False)))
         except Exception as error:
             problem = problem_of(error)
             if problem.code == "internal_error":
                 log.exception("one of the batch of request %s failed", record.request_id)
-        told = problem.to_json(request_id=record.request_id, instance=None)
-        return BatchItemAnswer(problem=Problem.model_validate(told))
+        return {"problem": problem.to_json(request_id=record.request_id, instance=None)}
 
     results = await asyncio.gather(*(one(raw) for raw in batch.requests))
     record.fields |= {
         "batch": len(results),
-        "problems": sum(result.problem is not None for result in results),
+        "problems": sum("problem" in result for result in results),
     }
-    return reply(request, BatchAnswer(results=results))
+    return reply(request, {"results": results})
 
 
 async def similar(request: Request, item_id: ItemId, k: SimilarK = 10) -> Response:
@@ -105,41 +96,46 @@ async def answer(here: Services, body: RecommendRequest) -> Recommendation:
         raise _unknown_fields(here, body) from None
 
 
-def to_answer(found: Recommendation, body: RecommendRequest) -> RecommendAnswer:
-    """Return the wire form; fields that were not asked for stay unset."""
+def to_answer(found: Recommendation, body: RecommendRequest) -> dict[str, Any]:
+    """Return the wire form, a `RecommendAnswer`; fields that were not asked for are absent.
+
+    Plain values: building and checking models of our own values costs more than encoding them.
+    """
     ranking = found.ranking
-    items = []
-    for rank, item in enumerate(ranking.items, start=1):
-        one = ItemAnswer.model_construct({"item_id", "rank"}, item_id=item.external_id, rank=rank)
-        if "scores" in body.include:
-            one.score = item.score
-        if "attributes" in body.include:
-            one.attributes = dict(found.engine.attributes(item.external_id))
-        items.append(one)
-    result = RecommendAnswer(
-        recommendation_id=found.recommendation_id,
-        model_version=ranking.model_version,
-        variant=found.variant,
-        source=ranking.source,
-        degraded=list(found.degraded),  # type: ignore[arg-type]
-        history_length=ranking.history_length,
-        missing_items=list(ranking.missing_items),
-        items=items,
-        compute=ComputeAnswer(
-            submodel=ranking.submodel,
-            flops=ranking.flops.total,
-            flops_full=ranking.flops_full.total,
-            saved_ratio=round(found.saved_ratio, 4),
-            reason=ranking.reason,
-        ),
-    )
+    items: list[dict[str, Any]] = [
+        {"item_id": item.external_id, "rank": rank}
+        for rank, item in enumerate(ranking.items, start=1)
+    ]
+    if "scores" in body.include:
+        for one, item in zip(items, ranking.items, strict=True):
+            one["score"] = item.score
+    if "attributes" in body.include:
+        for one, item in zip(items, ranking.items, strict=True):
+            one["attributes"] = dict(found.engine.attributes(item.external_id))
+    result: dict[str, Any] = {
+        "recommendation_id": found.recommendation_id,
+        "model_version": ranking.model_version,
+        "variant": found.variant,
+        "source": ranking.source,
+        "degraded": found.degraded,
+        "history_length": ranking.history_length,
+        "missing_items": ranking.missing_items,
+        "items": items,
+        "compute": {
+            "submodel": ranking.submodel,
+            "flops": ranking.flops.total,
+            "flops_full": ranking.flops_full.total,
+            "saved_ratio": round(found.saved_ratio, 4),
+            "reason": ranking.reason,
+        },
+    }
     if "explain" in body.include:
-        result.explain = ExplainAnswer(
-            history_source=found.history_source,  # type: ignore[arg-type]
-            price=found.engine.info.price,
-            flops_by_part={part: getattr(ranking.flops, part) for part in PARTS},
-            stage_ms={name: round(s * 1000, 3) for name, s in found.stage_seconds.items()},
-        )
+        result["explain"] = {
+            "history_source": found.history_source,
+            "price": found.engine.info.price,
+            "flops_by_part": {part: getattr(ranking.flops, part) for part in PARTS},
+            "stage_ms": {name: round(s * 1000, 3) for name, s in found.stage_seconds.items()},
+        }
     return result
 
 

@@ -21,6 +21,7 @@ from service.http import (
     routes_users,
 )
 from service.http import schemas as body
+from service.http.direct import Shortcut
 from service.http.parameters import check_path_encoding
 from service.http.problems import KINDS, MEDIA_TYPE
 from service.http.security import KEY_HEADER, AuthScope, require
@@ -191,6 +192,17 @@ def add_routes(app: FastAPI) -> None:
             operation_id=_operation_id(endpoint),
         )
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+
+
+def shortcuts() -> dict[tuple[str, str], Shortcut]:
+    """Return the guarded endpoints that take a body and no parameters, by method and path."""
+    return {
+        (endpoint.method, endpoint.path): Shortcut(
+            path=endpoint.path, guard=require(endpoint.scope), handler=endpoint.handler
+        )
+        for endpoint in ENDPOINTS
+        if endpoint.scope is not None and endpoint.sends is not None and "{" not in endpoint.path
+    }
 
 
 def templates() -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.metrics.labels import LATENCY, METHODS, STAGES, USUAL_STATUSES
 from service.metrics.makers import Makers, create, within
@@ -27,6 +27,9 @@ class HttpMetrics(Makers):
             "stage_duration_seconds", "Time by stage of a recommendation.", LATENCY, "stage"
         )
         create(self.stage_duration, STAGES)
+        # Looking a child up by its labels takes a lock and longer than counting does.
+        self._stages = {stage: self.stage_duration.labels(stage) for stage in STAGES}
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def create_routes(self, routes: Iterable[tuple[str, str]]) -> None:
         """Create the counters of these (method, route template) pairs at 0."""
@@ -37,10 +40,18 @@ class HttpMetrics(Makers):
 
     def http_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Note one answered request; an unknown method counts as `other`."""
-        method = within(method, METHODS)
-        self.http_requests.labels(method, route, str(status)).inc()
-        self.http_duration.labels(method, route).observe(seconds)
+        found = self._answers.get((method, route, status))
+        if found is None:
+            known = within(method, METHODS)
+            found = (
+                self.http_requests.labels(known, route, str(status)),
+                self.http_duration.labels(known, route),
+            )
+            if known == method:  # other methods are without number
+                self._answers[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def stage(self, stage: str, seconds: float) -> None:
         """Note the time of one stage of STAGES."""
-        self.stage_duration.labels(stage).observe(seconds)
+        self._stages[stage].observe(seconds)
