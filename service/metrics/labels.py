@@ -29,6 +29,10 @@ VARIANTS = ("stable", "candidate", "shadow")
 DEGRADED = ("redis_down", "deadline", "overload", "short_list")
 OVERRIDES = ("full", "fixed", "max_ratio", "overload")
 MOST_SUBMODELS = 36
+OFFLINE_METRICS = (
+    *("full_ndcg_10", "routed_ndcg_10", "full_hr_10", "routed_hr_10", "popularity_ndcg_10"),
+    "routed_flops_ratio",
+)
 SHADOW_RESULTS = ("compared", "dropped", "failed")
 # Names of exceptions, and what they are called in a label.
 CANDIDATE_FAILURES = {
@@ -43,7 +47,7 @@ EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "play", "rate", "imp
 EVENT_RESULTS = ("accepted", "duplicate", "rejected")
 CACHES = ("result",)
 CACHE_RESULTS = ("hit", "miss")
-REDIS_OPS = ("append", "recent", "entries", "replace", "merge", "delete", "ping")
+REDIS_OPS = ("append", "recent", "entries", "replace", "merge", "delete", "rate", "ping")
 REDIS_KINDS = (
     *("breaker_open", "pool", "connection", "timeout", "loading", "auth", "response", "other"),
 )

@@ -7,7 +7,14 @@ from prometheus_client import CollectorRegistry
 from service.engine.contract import PARTS, ModelInfo
 from service.lifecycle.contract import RELOAD_RESULTS, ReloadResult, Variant
 from service.metrics.compute import ComputeMetrics
-from service.metrics.labels import CANDIDATE_FAILURES, MOST_SUBMODELS, OTHER, SHADOW_RESULTS, SHARES
+from service.metrics.labels import (
+    CANDIDATE_FAILURES,
+    MOST_SUBMODELS,
+    OFFLINE_METRICS,
+    OTHER,
+    SHADOW_RESULTS,
+    SHARES,
+)
 from service.metrics.makers import create, within
 
 
@@ -33,6 +40,12 @@ class ModelMetrics(ComputeMetrics):
         self.model_trained_timestamp = gauge(
             "model_trained_timestamp_seconds", "When the model was trained.", "variant"
         )
+        self.model_offline_metric = gauge(
+            "model_offline_metric",
+            "The checkpoint's own evaluation.",
+            "variant",
+            "metric",
+        )
         self.model_reloads = self._counter(
             "model_reloads_total", "Finished load attempts.", "result"
         )
@@ -42,6 +55,7 @@ class ModelMetrics(ComputeMetrics):
         self.model_fallback = gauge(
             "model_fallback", "1 while another version serves because the wanted one cannot."
         )
+        self._offline: dict[str, list[str]] = {}
         self._model_labels: dict[str, tuple[str, str, str]] = {}
 
     def model_loaded(
@@ -53,6 +67,9 @@ class ModelMetrics(ComputeMetrics):
         self.model_info.labels(*self._model_labels[variant]).set(1)
         self.model_loaded_timestamp.labels(variant).set(loaded_at_unix)
         self.model_trained_timestamp.labels(variant).set(info.trained_at_unix)
+        self._offline[variant] = [name for name in OFFLINE_METRICS if name in info.offline_metrics]
+        for metric in self._offline[variant]:
+            self.model_offline_metric.labels(variant, metric).set(info.offline_metrics[metric])
         # Names of earlier models stay: their last answers may still be on the way.
         for submodel in info.submodels:
             if len(self._served) < MOST_SUBMODELS:
@@ -68,6 +85,8 @@ class ModelMetrics(ComputeMetrics):
             self.model_info.remove(*labels)
             self.model_loaded_timestamp.remove(variant)
             self.model_trained_timestamp.remove(variant)
+            for metric in self._offline.pop(variant):
+                self.model_offline_metric.remove(variant, metric)
 
     def shadow_finished(self, result: str) -> None:
         """Count one request of the shadow's share."""

@@ -79,14 +79,27 @@ def panels(dashboard: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [panel for panel in flat if panel["type"] != "row"]
 
 
+def own_variables(dashboard: Mapping[str, Any]) -> dict[str, str]:
+    """The dashboard's variables with the values it opens with."""
+    return {
+        variable["name"]: variable["current"]["value"]
+        for variable in dashboard["templating"].get("list", ())
+    }
+
+
+def _replaced(expression: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        expression = expression.replace(f"${name}", value)
+    return expression
+
+
 def panel_expressions(rate_interval: str, time_range: str) -> list[Expression]:
-    """Every panel's expressions with Grafana's variables replaced."""
+    """Every panel's expressions with Grafana's and the dashboard's own variables replaced."""
+    grafana = {"__rate_interval": rate_interval, "__range": time_range}
     return [
         Expression(
             where=f"{name}: {panel['title']} {target['refId']}",
-            text=target["expr"]
-            .replace("$__rate_interval", rate_interval)
-            .replace("$__range", time_range),
+            text=_replaced(target["expr"], {**grafana, **own_variables(dashboard)}),
         )
         for name, dashboard in dashboards().items()
         for panel in panels(dashboard)
