@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         here.closed(server, compute=compute)  # warm-up
         if args.rate:
             rows, rounds = _rates(here, server, args.rate, args.p99, compute, args.arrivals)
-            findings = []
+            findings: list[str] = []
         else:
             rows, rounds, findings = _search(here, server, args.p99, compute, args.arrivals)
         Report(

@@ -70,11 +70,17 @@ def setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def add_common(parser: argparse.ArgumentParser, *, items: int = 10_000, depth: int = 4) -> None:
-    """Add the options that `common` reads."""
+def add_common(
+    parser: argparse.ArgumentParser, *, items: int = 10_000, sizes: str | None = None
+) -> None:
+    """Add the options that `common` reads; with `sizes`, --items takes several, that by default."""
     add = parser.add_argument
-    add("--items", type=count, default=items, help="catalog size (default: %(default)s)")
-    add("--depth", type=count, default=depth, help="layers of the full network (%(default)s)")
+    if sizes is None:
+        add("--items", type=count, default=items, help="catalog size (default: %(default)s)")
+    else:
+        text = "catalog sizes, commas between (default: %(default)s)"
+        add("--items", type=counts, default=sizes, help=text)
+    add("--depth", type=count, default=4, help="layers of the full network (%(default)s)")
     add("--width", type=count, default=128, help="its hidden width (default: %(default)s)")
     add("--emb-width", type=count, default=64, help="its table width (default: %(default)s)")
     add("--length", type=count, default=50, help="items of a history (default: %(default)s)")
@@ -100,13 +106,23 @@ def add_common(parser: argparse.ArgumentParser, *, items: int = 10_000, depth: i
     add("--quick", action="store_true", help="tiny and short: shows that it runs, no more")
 
 
-def common(args: argparse.Namespace) -> Options:
-    """Return the options of `add_common`; with --quick everything is small."""
+def sizes_of(args: argparse.Namespace) -> tuple[int, ...]:
+    """Return the catalog sizes asked for; one small one with --quick."""
+    sizes: tuple[int, ...] = args.items
+    return (_QUICK_ITEMS,) if args.quick else sizes
+
+
+def common(args: argparse.Namespace, *, items: int | None = None) -> Options:
+    """Return the options of `add_common`; with --quick everything is small.
+
+    `items` is the catalog size where --items takes several.
+    """
     quick = args.quick
+    wanted = args.items if items is None else items
     if args.encoder_share > 1:
         raise ValueError(f"--encoder-share is {args.encoder_share}; give a share of 1")
     return Options(
-        items=min(args.items, _QUICK_ITEMS) if quick else args.items,
+        items=min(wanted, _QUICK_ITEMS) if quick else wanted,
         depth=min(args.depth, 2) if quick else args.depth,
         width=16 if quick else args.width,
         emb_width=8 if quick else args.emb_width,
