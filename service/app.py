@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,14 +24,23 @@ from service.engine.batcher import Batcher
 from service.engine.contract import Engine
 from service.http.context import Lifetime, Services
 from service.http.direct import Direct
-from service.http.middleware import BodyLimit, Exchanges, http_problem
+from service.http.limits import BodyLimit, Doors
+from service.http.middleware import Exchanges, http_problem
 from service.http.problems import field_errors, invalid
 from service.http.routing import ENDPOINTS, add_routes, shortcuts, templates
 from service.ingest import Ingester
+from service.lifecycle.announcements import Announcements
 from service.lifecycle.contract import ModelManager
+from service.lifecycle.lines import Lines
 from service.lifecycle.manager import CheckpointManager
+from service.lifecycle.shadow import Shadow
+from service.lifecycle.sides import SideConfig, SideModels
 from service.logs import UserHasher
 from service.metrics.metrics import Metrics
+from service.overload.controller import Limits
+from service.overload.overload import Overload
+from service.overload.rates import LocalRates, Rates
+from service.overload.shared_rates import SharedRates
 from service.recommend import Recommender
 from service.settings import Settings
 from service.store.contract import HistoryStore
@@ -48,41 +58,91 @@ def create_app(
     *,
     store: HistoryStore | None = None,
     models: ModelManager | None = None,
+    sides: SideModels | None = None,
     registry: CollectorRegistry | None = None,
 ) -> FastAPI:
     """Return the service, not yet started; its lifespan starts and stops what it owns.
 
     Without a `store`, histories live at `settings.redis_url`, or in this process's memory when
-    there is none. Without `models`, checkpoints under `settings.model_root` are served.
+    there is none. Without `models` and `sides`, checkpoints under `settings.model_root` are
+    served.
     """
     metrics = Metrics(registry or _process_registry(), revision=settings.revision)
     metrics.create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
     store = store or _store(settings, metrics)
-    models = models or _models(settings, metrics)
+    announcements = None
+    if models is None:
+        models, announcements = _models(settings, metrics)
+    sides = sides or _sides(settings, metrics)
+    overload = Overload(
+        Limits(
+            objective_seconds=settings.objective_ms / 1000,
+            least_admitted=min(2 * settings.max_batch, settings.queue_limit),
+            most_admitted=settings.queue_limit,
+            shrink=settings.overload_policy == "shrink_then_shed",
+            shed=settings.overload_policy != "off",
+        ),
+        observer=metrics,
+        batches=metrics,
+        waiting=lambda: batcher.depth + candidate_batcher.depth,
+        published=_price_of(models),
+        configured=settings.price is not None,
+    )
     batcher = Batcher(
         models.current,
-        observer=metrics,
+        observer=overload,
+        price=lambda: overload.price,
         max_batch=settings.max_batch,
         max_wait_seconds=settings.batch_wait_ms / 1000,
         queue_limit=settings.queue_limit,
     )
+    candidate_batcher = Batcher(
+        lambda: sides.engine("candidate"),
+        observer=overload,
+        price=lambda: overload.price,
+        max_batch=settings.max_batch,
+        max_wait_seconds=settings.batch_wait_ms / 1000,
+        queue_limit=settings.queue_limit,
+        variant="candidate",
+    )
+    shadow_batcher = Batcher(
+        lambda: sides.engine("shadow"),
+        observer=metrics,
+        max_batch=settings.max_batch,
+        queue_limit=settings.max_batch,
+        variant="shadow",
+    )
+    shadow = Shadow(
+        sides,
+        shadow_batcher,
+        observer=metrics,
+        busy=lambda: batcher.depth + candidate_batcher.depth > 0,
+        limit=settings.max_batch,
+    )
+    lines = Lines(models=models, batcher=batcher, sides=sides, candidate_batcher=candidate_batcher)
     metrics.queue_depth.set_function(lambda: float(batcher.depth))
     services = Services(
         settings=settings,
         store=store,
         models=models,
+        sides=sides,
+        batchers=(batcher, candidate_batcher, shadow_batcher),
+        shadow=shadow,
+        announcements=announcements,
         batcher=batcher,
         metrics=metrics,
         recommender=Recommender(
             store=store,
-            models=models,
-            batcher=batcher,
+            lines=lines,
+            shadow=shadow,
             metrics=metrics,
             history_max=settings.history_max,
             deadline_seconds=settings.deadline_seconds,
         ),
         ingester=Ingester(store=store, metrics=metrics),
         hash_user=UserHasher(settings.log_salt.get_secret_value()),
+        overload=overload,
+        rates=_rates(settings, metrics),
         lifetime=Lifetime(),
     )
     app = FastAPI(
@@ -100,7 +160,9 @@ def create_app(
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_middleware(Direct, shortcuts=shortcuts())
-    app.add_middleware(BodyLimit, limit=settings.max_body)
+    app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.client_timeout_seconds)
+    if settings.admin_port is not None:
+        app.add_middleware(Doors, admin_port=settings.admin_port)
     app.add_middleware(
         Exchanges, metrics=metrics, model_version=_version_of(models), routes=templates()
     )
@@ -110,29 +172,50 @@ def create_app(
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Content-Type", "X-API-Key", "X-Request-ID", "traceparent"],
-            expose_headers=["X-Request-ID", "X-Model-Version", "Server-Timing", "Retry-After"],
+            expose_headers=[
+                *("X-Request-ID", "X-Model-Version", "Server-Timing", "Retry-After"),
+                *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+            ],
         )
     return app
 
 
 @asynccontextmanager
 async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:
-    services.batcher.start()
+    for batcher in services.batchers:
+        batcher.start()
+    if services.announcements is not None:
+        services.announcements.start()
     # In the background: /healthz answers and /readyz says 503 while the model loads.
-    loading = asyncio.create_task(services.models.start(), name="model-start")
+    loading = asyncio.create_task(_load(services), name="model-start")
     loading.add_done_callback(_report)
     watching = asyncio.create_task(_watch_store(services), name="store-watch")
+    pricing = asyncio.create_task(services.overload.run(), name="overload")
     try:
         yield
     finally:
         services.lifetime.draining = True
         watching.cancel()
-        await services.batcher.stop(services.settings.grace_seconds)
+        await services.shadow.stop()
+        grace = services.settings.grace_seconds
+        await asyncio.gather(*(batcher.stop(grace) for batcher in services.batchers))
+        pricing.cancel()
         loading.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await loading
         await services.models.stop()
+        await services.sides.stop()
+        if services.announcements is not None:
+            await services.announcements.stop()
+        if services.rates is not None:
+            await services.rates.close()
         await services.store.close()
+
+
+async def _load(services: Services) -> None:
+    # One after the other: what answers everybody comes first.
+    await services.models.start()
+    await services.sides.start()
 
 
 async def _watch_store(services: Services) -> None:
@@ -153,32 +236,70 @@ def _store(settings: Settings, metrics: Metrics) -> HistoryStore:
         return MemoryHistoryStore(
             history_max=settings.history_max, history_ttl_seconds=settings.history_ttl
         )
-    config = RedisConfig(
-        url=settings.redis_url.get_secret_value(),
+    config = _redis_config(settings, settings.redis_url.get_secret_value())
+    return RedisHistoryStore(config, observe=metrics.store_observed)
+
+
+def _rates(settings: Settings, metrics: Metrics) -> Rates | None:
+    if settings.rate_limit is None:
+        return None
+    if settings.redis_url is None or not settings.rate_limit_shared:
+        return LocalRates(settings.rate_limit)
+    config = _redis_config(settings, settings.redis_url.get_secret_value())
+    # A count that is late is worth less than the request it holds up.
+    config = replace(config, write_timeout_seconds=config.op_timeout_seconds)
+    return SharedRates(settings.rate_limit, config, metrics.store_observed)
+
+
+def _redis_config(settings: Settings, url: str) -> RedisConfig:
+    return RedisConfig(
+        url=url,
         op_timeout_seconds=settings.redis_op_timeout_ms / 1000,
         connect_timeout_seconds=settings.redis_connect_timeout_ms / 1000,
         max_connections=settings.redis_max_connections,
         history_max=settings.history_max,
         history_ttl_seconds=settings.history_ttl,
     )
-    return RedisHistoryStore(config, observe=metrics.store_observed)
 
 
-def _models(settings: Settings, metrics: Metrics) -> ModelManager:
-    def load(path: Path) -> Engine:
-        # Imported here, so that tests of everything else need no torch.
-        from service.engine.torch_engine import load_engine
-
-        return load_engine(path, price=settings.price, allowed=settings.submodels or None)
-
-    return CheckpointManager(
+def _models(settings: Settings, metrics: Metrics) -> tuple[CheckpointManager, Announcements | None]:
+    announcements: Announcements | None = None
+    manager = CheckpointManager(
         settings.model_root,
-        load,
+        partial(_load_engine, settings),
         observer=metrics,
         poll_seconds=settings.reload_poll_seconds,
         max_batch=settings.max_batch,
         pinned=settings.model_version,
+        moved=lambda version: announcements.tell(version) if announcements else None,
     )
+    if settings.redis_url is not None:
+        announcements = Announcements(settings.redis_url.get_secret_value(), manager.notice)
+    return manager, announcements
+
+
+def _sides(settings: Settings, metrics: Metrics) -> SideModels:
+    return SideModels(
+        settings.model_root,
+        partial(_load_engine, settings),
+        observer=metrics,
+        config={
+            "candidate": SideConfig(
+                version=settings.candidate_version, percent=settings.candidate_percent
+            ),
+            "shadow": SideConfig(version=settings.shadow_version, percent=settings.shadow_percent),
+        },
+        salt=settings.traffic_salt,
+        max_batch=settings.max_batch,
+        poll_seconds=settings.reload_poll_seconds,
+    )
+
+
+def _load_engine(settings: Settings, path: Path) -> Engine:
+    # Imported here, so that tests of everything else need no torch.
+    from service.engine.torch_engine import load_engine
+
+    return load_engine(path, price=settings.price, allowed=settings.submodels or None)
 
 
 def _version_of(models: ModelManager) -> Callable[[], str | None]:
@@ -187,6 +308,14 @@ def _version_of(models: ModelManager) -> Callable[[], str | None]:
         return None if engine is None else engine.info.version
 
     return current_version
+
+
+def _price_of(models: ModelManager) -> Callable[[], float | None]:
+    def price() -> float | None:
+        engine = models.current()
+        return None if engine is None else engine.info.price
+
+    return price
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -6,9 +6,11 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 
-from service.engine.batcher import Answer, Batcher, NoEngineError
+from service.engine.batcher import Answer, EngineFailedError, NoEngineError, QueueFullError
 from service.engine.contract import Engine, Flops, Query, Ranking
-from service.lifecycle.contract import ModelManager
+from service.lifecycle.contract import Variant
+from service.lifecycle.lines import Line, Lines
+from service.lifecycle.shadow import Shadow
 from service.metrics.metrics import Metrics
 from service.store.contract import HistoryStore, StoreUnavailableError
 from service.ulid import Ulids
@@ -19,7 +21,7 @@ class Recommendation:
     """One answer: the ranking, the engine that made it, and what it took and lacked."""
 
     recommendation_id: str
-    variant: str
+    variant: Variant
     ranking: Ranking
     engine: Engine
     degraded: tuple[str, ...]
@@ -44,35 +46,37 @@ class Recommender:
         self,
         *,
         store: HistoryStore,
-        models: ModelManager,
-        batcher: Batcher,
+        lines: Lines,
+        shadow: Shadow,
         metrics: Metrics,
         history_max: int,
         deadline_seconds: float,
-        variant: str = "stable",
     ) -> None:
         self._store = store
-        self._models = models
-        self._batcher = batcher
+        self._lines = lines
+        self._shadow = shadow
         self._metrics = metrics
         self._history_max = history_max
         self._deadline_seconds = deadline_seconds
-        self._variant = variant
         self._new_id = Ulids()
 
     async def recommend(
-        self, query: Query, *, user_id: str | None, deadline_seconds: float | None = None
+        self,
+        query: Query,
+        *,
+        user_id: str | None,
+        asks: str | None = None,
+        deadline_seconds: float | None = None,
     ) -> Recommendation:
         """Return the answer to `query`; with a `user_id` its history is read from the store.
 
-        Without one the query's own history stands and the store is not touched. The store being
-        away degrades the answer, never fails it. Raises UnknownSubmodelError and
-        UnknownFieldError of `Engine.check`, NoEngineError, QueueFullError, EngineFailedError.
+        Without one the query's own history stands and the store is not touched. `asks` is the
+        user by whom variants are told apart where `user_id` is not given. The store being away
+        degrades the answer, never fails it. Raises UnknownSubmodelError and UnknownFieldError of
+        `Engine.check`, NoEngineError, QueueFullError, EngineFailedError.
         """
-        engine = self._models.current()
-        if engine is None:
-            raise NoEngineError("no model is loaded")
-        engine.check(query)
+        asks = user_id if asks is None else asks
+        line = self._lines.of(query, asks)
         degraded: list[str] = []
         stages: dict[str, float] = {}
         source = "request" if user_id is None else "none"
@@ -89,25 +93,48 @@ class Recommender:
                     finally:
                         stages["redis"] = time.perf_counter() - started
                         self._metrics.stage("redis", stages["redis"])
-                answer = await self._batcher.submit(query)
+                line, answer = await self._ask(line, query)
         except TimeoutError:
             degraded.append("deadline")
-            ranking = _without_network(engine.popular(query), reason="deadline")
+            engine = line.engine
+            ranking = _without_network(await _popular(engine, query), reason="deadline")
         else:
             ranking, engine = answer.ranking, answer.engine
             stages |= _stages(answer)
+            self._shadow.compare(query, ranking, asks)
+        if ranking.reason == "overload":
+            degraded.append("overload")
         if ranking.short_list:
             degraded.append("short_list")
-        self._metrics.answered(ranking, degraded, self._variant)
+        self._metrics.answered(ranking, degraded, line.variant)
         return Recommendation(
             recommendation_id=self._new_id(),
-            variant=self._variant,
+            variant=line.variant,
             ranking=ranking,
             engine=engine,
             degraded=tuple(degraded),
             history_source=source,
             stage_seconds=stages,
         )
+
+    async def _ask(self, line: Line, query: Query) -> tuple[Line, Answer]:
+        """Return the answer and who gave it: the stable line where the candidate cannot."""
+        try:
+            return line, await line.batcher.submit(query)
+        except (EngineFailedError, QueueFullError, NoEngineError) as error:
+            if line.variant == "stable":
+                raise
+            self._metrics.candidate_failed(type(error).__name__)
+        stable = self._lines.stable()
+        stable.engine.check(query)
+        return stable, await stable.batcher.submit(query)
+
+
+async def _popular(engine: Engine, query: Query) -> Ranking:
+    # A filter is the one part whose price grows with the catalog: not on the event loop.
+    if query.filter is None:
+        return engine.popular(query)
+    return await asyncio.to_thread(engine.popular, query)
 
 
 def _without_network(ranking: Ranking, *, reason: str) -> Ranking:

@@ -179,8 +179,21 @@ class CatalogAnswer(Answer):
     filterable_fields: list[str]
 
 
+class SideAnswer(Answer):
+    """A candidate or a shadow; `version` is None while `wanted` could not be loaded."""
+
+    version: str | None
+    wanted: str | None
+    digest: str | None
+    percent: float
+    problem: str | None
+
+
 class ModelAnswer(Answer):
-    """What is loaded."""
+    """What is loaded. `problem` tells an operator what is not as it should be.
+
+    With `fallback` the version is an older one: what should serve is refused or missing.
+    """
 
     version: str
     digest: str
@@ -192,7 +205,20 @@ class ModelAnswer(Answer):
     catalog: CatalogAnswer
     submodels: list[SubmodelAnswer]
     offline_metrics: Mapping[str, Any]
-    traffic: dict[str, int]
+    traffic: dict[str, float]
+    fallback: bool
+    problem: str | None
+    sides: dict[str, SideAnswer]
+
+
+class PriceAnswer(Answer):
+    """What routing pays for compute; `pressure` is 0 without overload and 1 at its height."""
+
+    price: float
+    set_price: float | None
+    surcharge: float
+    reason: Literal["published", "set", "overload"]
+    pressure: float
 
 
 class HealthAnswer(Answer):
@@ -206,3 +232,5 @@ class ReadyAnswer(Answer):
 
     status: Literal["ready", "unready"]
     checks: dict[str, str]
+    detail: dict[str, str]
+    """What is not as it should be, also where it keeps nobody from answering."""

@@ -9,9 +9,14 @@ from starlette.requests import Request
 
 from service.engine.batcher import Batcher
 from service.ingest import Ingester
+from service.lifecycle.announcements import Announcements
 from service.lifecycle.contract import ModelManager
+from service.lifecycle.shadow import Shadow
+from service.lifecycle.sides import SideModels
 from service.logs import UserHasher
 from service.metrics.metrics import Metrics
+from service.overload.overload import Overload
+from service.overload.rates import Rates
 from service.recommend import Recommender
 from service.settings import Settings
 from service.store.contract import HistoryStore
@@ -28,6 +33,8 @@ class Exchange:
     stage_seconds: dict[str, float] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     """Further fields of the canonical log line; no raw user ids, no histories."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Further headers of the answer, names in lower case, all ASCII."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +44,19 @@ class Services:
     settings: Settings
     store: HistoryStore
     models: ModelManager
+    sides: SideModels
+    shadow: Shadow
+    announcements: Announcements | None
     batcher: Batcher
+    batchers: tuple[Batcher, ...]
+    """The stable version's, which is `batcher`, and those of candidate and shadow."""
     metrics: Metrics
     recommender: Recommender
     ingester: Ingester
     hash_user: UserHasher
+    overload: Overload
+    rates: Rates | None
+    """None where there is no limit."""
     lifetime: Lifetime
 
 

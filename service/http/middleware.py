@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.context import SCOPE_KEY, Exchange
-from service.http.problems import MEDIA_TYPE, ProblemError, problem_of
+from service.http.problems import MEDIA_TYPE, ProblemError, no_such_route, problem_of
 from service.logs import log_request
 from service.metrics.labels import UNMATCHED
 from service.metrics.metrics import Metrics
@@ -109,6 +109,8 @@ class Exchanges:
                 [f"{stage};dur={s * 1000:.3f}" for stage, s in exchange.stage_seconds.items()]
             )
             headers.append((b"server-timing", timing.encode("ascii")))
+        for name, value in exchange.headers.items():
+            headers.append((name.encode("ascii"), value.encode("ascii")))
         start["headers"] = headers
 
     def _note(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
@@ -132,54 +134,6 @@ class Exchanges:
         )
 
 
-class BodyLimit:
-    """Refuses bodies longer than `limit` bytes: by their header, else as they arrive."""
-
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a counted body."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        announced = chunked = False
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                announced = True
-                if not value.isdigit() or self._too_long(value):
-                    await send_problem(self._problem(), scope, send)
-                    return
-            elif name == b"transfer-encoding":
-                chunked = True
-        if announced and not chunked:  # the server reads no more than was announced
-            await self._app(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self._limit:
-                    raise self._problem()
-            return message
-
-        await self._app(scope, counted, send)
-
-    def _too_long(self, value: bytes) -> bool:
-        return len(value) > 18 or int(value) > self._limit
-
-    def _problem(self) -> ProblemError:
-        return ProblemError(
-            "body_too_large",
-            f"The body is longer than {self._limit} bytes; send less at once.",
-            headers={"Connection": "close"},
-        )
-
-
 async def send_problem(problem: ProblemError, scope: Scope, send: Send) -> None:
     """Send the problem as the whole answer to the request of `scope`."""
     exchange: Exchange = scope[SCOPE_KEY]
@@ -196,7 +150,7 @@ def http_problem(error: HTTPException) -> ProblemError:
     """Return the problem for what the router itself refuses."""
     headers = dict(error.headers or {})
     if error.status_code == 404:
-        return ProblemError("not_found", "GET /openapi.json lists the routes.", headers=headers)
+        return no_such_route()
     if error.status_code == 405:
         allowed = headers.get("Allow") or headers.get("allow") or "another method"
         return ProblemError("method_not_allowed", f"This route knows {allowed}.", headers=headers)

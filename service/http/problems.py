@@ -36,16 +36,17 @@ KINDS: Mapping[str, Kind] = {
     "bad_request": Kind(400, "The request cannot be read"),
     "unauthorized": Kind(401, "No valid API key"),
     "forbidden": Kind(403, "The API key lacks the scope"),
-    "admin_disabled": Kind(403, "Admin routes are disabled"),
     "not_found": Kind(404, "There is no such route"),
     "item_not_found": Kind(404, "There is no such item"),
     "method_not_allowed": Kind(405, "The route does not know this method"),
+    "request_timeout": Kind(408, "The body took too long to arrive"),
     "reload_busy": Kind(409, "Another reload is running", 5),
     "body_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The body is not sent as JSON"),
     "validation_failed": Kind(422, "The request is not valid"),
     "reload_refused": Kind(422, "The model was refused"),
     "overloaded": Kind(429, "Too many queries are waiting", 1),
+    "rate_limited": Kind(429, "The key's rate is used up"),
     "internal_error": Kind(500, "The service failed on this request"),
     "not_ready": Kind(503, "No model is loaded", 2),
     "store_unavailable": Kind(503, "The history store is away", 1),
@@ -138,6 +139,11 @@ def problem_of(error: Exception) -> ProblemError:
 
 NOT_SERVED = "the loaded model does not serve this submodel; GET /v1/model lists them"
 NOT_FILTERABLE = "the loaded model's items have no such attribute; GET /v1/model lists them"
+
+
+def no_such_route() -> ProblemError:
+    """Return the 404 of a path that leads nowhere, or nowhere for this caller."""
+    return ProblemError("not_found", "GET /openapi.json lists the routes.")
 
 
 def invalid(errors: Sequence[FieldError]) -> ProblemError:

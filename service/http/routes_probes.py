@@ -15,6 +15,7 @@ from service.http.answers import HealthAnswer, ReadyAnswer
 from service.http.body import reply
 from service.http.context import services
 from service.http.problems import KINDS
+from service.lifecycle.contract import SIDES, ModelManager
 
 PING_SECONDS = 1.0
 
@@ -29,19 +30,33 @@ async def readyz(request: Request) -> Response:
     here = services(request)
     up = await ping(request)
     checks = {
-        "model": "missing" if here.models.current() is None else "ok",
+        "model": _model_check(here.models),
         "redis": "ok" if up else "down",
         "lifetime": "draining" if here.lifetime.draining else "ok",
     }
     needed = ["model", "lifetime"]
     if here.settings.ready_requires_redis:
         needed.append("redis")
-    ready = all(checks[name] == "ok" for name in needed)
-    answer = ReadyAnswer(status="ready" if ready else "unready", checks=checks)
+    ready = all(checks[name] in {"ok", "fallback"} for name in needed)
+    problems = {
+        "model": here.models.problem,
+        **{side: here.sides.status(side).problem for side in SIDES},
+    }
+    answer = ReadyAnswer(
+        status="ready" if ready else "unready",
+        checks=checks,
+        detail={name: problem for name, problem in problems.items() if problem is not None},
+    )
     response = reply(request, answer, status=200 if ready else 503)
     if not ready:
         response.headers["Retry-After"] = "2"
     return response
+
+
+def _model_check(models: ModelManager) -> str:
+    if models.current() is None:
+        return "missing"
+    return "fallback" if models.fallback else "ok"
 
 
 async def metrics(request: Request) -> Response:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.engine.batcher import QueueFullError
 from service.engine.contract import PARTS, UnknownFieldError, UnknownSubmodelError
 from service.http.answers import ItemAnswer, SimilarAnswer
 from service.http.body import read_body, reply
@@ -31,8 +32,9 @@ log = logging.getLogger("canet.http")
 
 async def recommend(request: Request) -> Response:
     """Rank the next items of a user or of a history sent along."""
-    body = await read_body(request, RecommendRequest)
     here, record = services(request), exchange(request)
+    _refuse_early(here)
+    body = await read_body(request, RecommendRequest)
     record.fields |= _asked(here, body)
     found = await answer(here, body)
     record.model_version = found.ranking.model_version
@@ -45,8 +47,9 @@ async def recommend(request: Request) -> Response:
 
 async def recommend_batch(request: Request) -> Response:
     """Answer up to 128 requests, in order, each with a result or a problem of its own."""
-    batch = await read_body(request, BatchRequest)
     here, record = services(request), exchange(request)
+    _refuse_early(here)
+    batch = await read_body(request, BatchRequest)
 
     async def one(raw: object) -> dict[str, Any]:
         try:
@@ -70,9 +73,11 @@ async def recommend_batch(request: Request) -> Response:
 
 async def similar(request: Request, item_id: ItemId, k: SimilarK = 10) -> Response:
     """Return the nearest items of the model's item table, by cosine."""
-    version, ranked = await services(request).batcher.call(
-        lambda engine: (engine.info.version, engine.similar(item_id, k))
-    )
+    here = services(request)
+    with here.overload.admit():
+        version, ranked = await here.batcher.call(
+            lambda engine: (engine.info.version, engine.similar(item_id, k))
+        )
     exchange(request).model_version = version
     items = [
         ItemAnswer(item_id=item.external_id, rank=rank, score=item.score)
@@ -81,15 +86,23 @@ async def similar(request: Request, item_id: ItemId, k: SimilarK = 10) -> Respon
     return reply(request, SimilarAnswer(item_id=item_id, model_version=version, items=items))
 
 
+def _refuse_early(here: Services) -> None:
+    """Raise QueueFullError in overload before the body costs anything."""
+    if here.overload.refuses():
+        raise QueueFullError
+
+
 async def answer(here: Services, body: RecommendRequest) -> Recommendation:
     """Return the recommendation for one checked body; an inline history leaves Redis alone."""
     milliseconds = body.compute.deadline_ms
     try:
-        return await here.recommender.recommend(
-            body.to_query(),
-            user_id=body.user_id if body.history is None else None,
-            deadline_seconds=None if milliseconds is None else milliseconds / 1000,
-        )
+        with here.overload.admit():
+            return await here.recommender.recommend(
+                body.to_query(),
+                user_id=body.user_id if body.history is None else None,
+                asks=body.user_id,
+                deadline_seconds=None if milliseconds is None else milliseconds / 1000,
+            )
     except UnknownSubmodelError as error:
         raise problem_of(error) from None
     except UnknownFieldError:

@@ -16,6 +16,7 @@ from service.http import answers as out
 from service.http import (
     routes_events,
     routes_model,
+    routes_price,
     routes_probes,
     routes_recommend,
     routes_users,
@@ -138,7 +139,7 @@ ENDPOINTS: Sequence[Endpoint] = (
         sends=body.ReloadRequest,
         body_required=False,
         answer=out.ModelAnswer,
-        failures=(400, 401, 403, 409, 413, 415, 422),
+        failures=(400, 401, 403, 409, 413, 415, 422, 503),
     ),
     Endpoint(
         method="POST",
@@ -147,6 +148,49 @@ ENDPOINTS: Sequence[Endpoint] = (
         scope="admin",
         answer=out.ModelAnswer,
         failures=(401, 403, 409, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/admin/model/promote",
+        handler=routes_model.promote_model,
+        scope="admin",
+        answer=out.ModelAnswer,
+        failures=(401, 403, 409, 422),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/admin/model/unload",
+        handler=routes_model.unload_model,
+        scope="admin",
+        sends=body.UnloadRequest,
+        answer=out.ModelAnswer,
+        failures=(400, 401, 403, 413, 415, 422, 503),
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/admin/traffic",
+        handler=routes_model.set_traffic,
+        scope="admin",
+        sends=body.TrafficRequest,
+        answer=out.ModelAnswer,
+        failures=(400, 401, 403, 413, 415, 422, 503),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/admin/price",
+        handler=routes_price.read_price,
+        scope="admin",
+        answer=out.PriceAnswer,
+        failures=(401, 403),
+    ),
+    Endpoint(
+        method="PUT",
+        path="/v1/admin/price",
+        handler=routes_price.set_price,
+        scope="admin",
+        sends=body.PriceRequest,
+        answer=out.PriceAnswer,
+        failures=(400, 401, 403, 413, 415, 422),
     ),
     Endpoint(
         method="GET",
@@ -226,10 +270,21 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
         if endpoint.answer is out.ReadyAnswer:
             found[503] = {**found[200], "description": "Not ready"}
     problem = {MEDIA_TYPE: {"schema": {"$ref": COMPONENTS + "Problem"}}}
-    for status in (*endpoint.failures, *ALWAYS):
+    for status in _failures(endpoint):
         titles = [kind.title for kind in KINDS.values() if kind.status == status]
         found[status] = {"description": ", or: ".join(titles), "content": problem}
     return found
+
+
+def _failures(endpoint: Endpoint) -> list[int]:
+    found = {*endpoint.failures, *ALWAYS}
+    if endpoint.scope is not None:
+        found.add(429)
+    if endpoint.scope == "admin":
+        found.add(404)
+    if endpoint.sends is not None:
+        found.add(408)
+    return sorted(found)
 
 
 def _extra(endpoint: Endpoint) -> dict[str, Any]:

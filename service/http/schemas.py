@@ -245,9 +245,37 @@ class MergeRequest(Body):
 
 
 class ReloadRequest(Body):
-    """Which version to load; without one, what CURRENT names."""
+    """Which version to load, as what; without one as stable, what CURRENT names."""
 
     version: Annotated[str, Field(min_length=1, max_length=128, pattern=TEXT)] | None = None
+    variant: Annotated[Literal["stable", "candidate", "shadow"], Field(alias="as")] = "stable"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.variant != "stable" and self.version is None:
+            raise problem("missing", f"a {self.variant} needs a version", "version")
+        return self
+
+
+class UnloadRequest(Body):
+    """What to end; the stable version cannot be."""
+
+    variant: Annotated[Literal["candidate", "shadow"], Field(alias="as")]
+
+
+class TrafficRequest(Body):
+    """Shares of the users in percent; what is not given stays."""
+
+    candidate_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    shadow_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+
+
+class PriceRequest(Body):
+    """What routing is to pay for compute; null goes back to the model's own price."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"price": 0.5}, {"price": None}]})
+
+    price: Annotated[float, Field(ge=0, le=1e6)] | None
 
 
 def timestamp_ms(value: float | str) -> int:

@@ -26,7 +26,7 @@ PROGRAM = """
 import service.app, service.serve
 from service.metrics.metrics import Metrics
 from tests.service.fakes import FakeEngine, FakeManager
-service.app._models = lambda settings, metrics: FakeManager(FakeEngine())
+service.app._models = lambda settings, metrics: (FakeManager(FakeEngine()), None)
 raise SystemExit(service.serve.main())
 """
 
