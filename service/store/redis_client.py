@@ -13,6 +13,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
@@ -35,6 +36,9 @@ from service.store.redis_config import RedisConfig
 Observer = Callable[[str, float, str | None], None]
 Command = tuple[str | bytes | int, ...]
 
+# Bounds one exchange: its replies are a few KB each, and all of them fail with it.
+MOST_TOGETHER = 64
+
 
 class Script:
     """A Lua script, called by digest and sent in full only when the server lacks it."""
@@ -51,7 +55,10 @@ class Script:
 class RedisClient:
     """Runs batches of commands, each batch one round trip. For one event loop.
 
-    `observe(op, seconds, kind)` is told of every attempt; kind is None or one of breaker_open,
+    Reads of one operation that are asked for in the same turn of the event loop share a round
+    trip: under load most of a read's price is the exchange around it.
+
+    `observe(op, seconds, kind)` is told of every exchange; kind is None or one of breaker_open,
     pool, connection, timeout, loading, auth, response.
     """
 
@@ -72,6 +79,7 @@ class RedisClient:
             protocol=2,
         )
         self._exchanges: set[asyncio.Task[list[Any]]] = set()
+        self._asked: dict[str, list[tuple[Command, asyncio.Future[Any]]]] = {}
         self._closed = False
 
     @property
@@ -85,14 +93,13 @@ class RedisClient:
         Raises:
             StoreUnavailableError: No answer, after one retry.
         """
-        timeout = self._config.op_timeout_seconds
         try:
-            return (await self._guarded(op, [command], timeout))[0]
+            return await self._together(op, command)
         except StoreUnavailableError:
             if self._breaker.is_open or self._closed:
                 raise
         await asyncio.sleep(random.uniform(0, self._config.retry_wait_seconds))  # noqa: S311
-        return (await self._guarded(op, [command], timeout))[0]
+        return await self._together(op, command)
 
     async def write(
         self, op: str, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]
@@ -131,7 +138,32 @@ class RedisClient:
             await asyncio.wait(self._exchanges)
         await self._pool.disconnect()
 
+    def _together(self, op: str, command: Command) -> asyncio.Future[Any]:
+        """Return the future of the command's reply; it goes out at the end of this turn."""
+        loop = asyncio.get_running_loop()
+        asked = self._asked.get(op)
+        if asked is None:
+            asked = self._asked[op] = []
+            loop.call_soon(self._send, op)
+        future: asyncio.Future[Any] = loop.create_future()
+        asked.append((command, future))
+        return future
+
+    def _send(self, op: str) -> None:
+        waiting = [pair for pair in self._asked.pop(op) if not pair[1].cancelled()]
+        for start in range(0, len(waiting), MOST_TOGETHER):
+            commands, futures = zip(*waiting[start : start + MOST_TOGETHER], strict=True)
+            try:
+                task = self._begin(op, list(commands), self._config.op_timeout_seconds)
+            except StoreUnavailableError as error:
+                _fail(futures, error)
+            else:
+                task.add_done_callback(partial(_deliver, futures))
+
     async def _guarded(self, op: str, commands: list[Command], seconds: float) -> list[Any]:
+        return await asyncio.shield(self._begin(op, commands, seconds))
+
+    def _begin(self, op: str, commands: list[Command], seconds: float) -> asyncio.Task[list[Any]]:
         if self._closed:
             raise StoreUnavailableError("the history store is closed")
         if not self._breaker.allow():
@@ -141,7 +173,7 @@ class RedisClient:
         task = asyncio.ensure_future(self._exchange(op, commands, seconds))
         self._exchanges.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return task
 
     def _finished(self, task: asyncio.Task[list[Any]]) -> None:
         self._exchanges.discard(task)
@@ -189,6 +221,29 @@ class RedisClient:
             if not clean:
                 await connection.disconnect(nowait=True)
             await self._pool.release(connection)
+
+
+def _deliver(futures: Sequence[asyncio.Future[Any]], task: asyncio.Task[list[Any]]) -> None:
+    if task.cancelled():
+        _fail(futures, StoreUnavailableError("the event loop is ending"))
+    elif (error := task.exception()) is not None:
+        _fail(futures, error)
+    else:
+        for future, reply in zip(futures, task.result(), strict=True):
+            if not future.done():  # its caller left
+                future.set_result(reply)
+
+
+def _fail(futures: Sequence[asyncio.Future[Any]], cause: BaseException) -> None:
+    for future in futures:
+        if not future.done():
+            if isinstance(cause, StoreUnavailableError):
+                # One each: a traceback grows with everybody who raises it.
+                error = StoreUnavailableError(str(cause))
+                error.__cause__ = cause
+                future.set_exception(error)
+            else:
+                future.set_exception(cause)
 
 
 def _kind_of_reply(replies: list[Any]) -> str | None:
