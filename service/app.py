@@ -162,7 +162,7 @@ def create_app(
     app.add_middleware(Direct, shortcuts=shortcuts())
     app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.client_timeout_seconds)
     if settings.admin_port is not None:
-        app.add_middleware(Doors, admin_port=settings.admin_port)
+        app.add_middleware(Doors, lifetime=services.lifetime)
     app.add_middleware(
         Exchanges, metrics=metrics, model_version=_version_of(models), routes=templates()
     )

@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.http.connections import guarded
 from service.http.context import Lifetime
 from service.logs import configure
 from service.settings import Settings, SettingsError
@@ -24,16 +25,27 @@ from service.store.embedded import EmbeddedServer, EmbeddedServerError
 
 log = logging.getLogger("canet.serve")
 
+_CANNOT_LISTEN = 3  # as the server itself exits when it cannot
+
 
 class DrainingServer(uvicorn.Server):
     """On the first SIGTERM, says 503 on /readyz, serves `drain_seconds` more, then stops.
 
-    Running requests then have the config's graceful time. A second signal stops at once, and so
-    does SIGINT: a person at the keyboard does not wait for load balancers.
+    With an `admin_port` it listens there too, and tells the lifetime where (0 picks one). Running
+    requests then have the config's graceful time. A second signal stops at once, and so does
+    SIGINT: a person at the keyboard does not wait for load balancers.
     """
 
-    def __init__(self, config: uvicorn.Config, *, lifetime: Lifetime, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        lifetime: Lifetime,
+        drain_seconds: float,
+        admin_port: int | None = None,
+    ) -> None:
         super().__init__(config)
+        self._admin_port = admin_port
         self._lifetime = lifetime
         self._drain_seconds = drain_seconds
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -42,6 +54,43 @@ class DrainingServer(uvicorn.Server):
         """Serve until told to stop."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        """Listen; both ports or neither."""
+        admin = None if self._admin_port is None else await self._bind_admin(self._admin_port)
+        await super().startup(sockets)
+        if admin is not None:
+            await admin.start_serving()
+            self.servers.append(admin)
+            self._lifetime.admin_port = admin.sockets[0].getsockname()[1]
+            log.info(
+                "admin routes and metrics on http://%s:%d",
+                self.config.host,
+                self._lifetime.admin_port,
+            )
+
+    async def _bind_admin(self, port: int) -> asyncio.Server:
+        def connection() -> asyncio.Protocol:
+            kind: Any = self.config.http_protocol_class
+            made: asyncio.Protocol = kind(
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_server(
+                connection,
+                host=self.config.host,
+                port=port,
+                backlog=self.config.backlog,
+                start_serving=False,
+            )
+        except OSError as error:
+            log.error("cannot listen on CANET_ADMIN_PORT %d: %s", port, error)
+            sys.exit(_CANNOT_LISTEN)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or stop."""
@@ -115,12 +164,14 @@ def _server(app: FastAPI, settings: Settings) -> DrainingServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=guarded(settings.client_timeout_seconds),
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )
     return DrainingServer(
         config,
         lifetime=app.state.services.lifetime,
         drain_seconds=settings.drain_seconds,
+        admin_port=settings.admin_port,
     )
 
 

@@ -62,9 +62,14 @@ class Services:
 
 @dataclass(slots=True)
 class Lifetime:
-    """Whether the process is on its way out: `/readyz` says so, requests are still answered."""
+    """Where the process listens, and whether it is on its way out.
+
+    Then `/readyz` says so, and requests are still answered.
+    """
 
     draining: bool = False
+    admin_port: int | None = None
+    """The port of the admin routes, once it is bound; None where there is none of their own."""
 
 
 def services(request: Request) -> Services:

@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.http.context import Lifetime
 from service.http.middleware import send_problem
 from service.http.problems import ProblemError, no_such_route
 
@@ -73,21 +74,22 @@ class BodyLimit:
 
 
 class Doors:
-    """Answers admin routes and metrics on `admin_port` alone, and nothing but these there.
+    """Answers admin routes and metrics on the admin port alone, and nothing but these there.
 
     Probes are answered on both. Ports are those of the socket the request came in by: no header
     can change them.
     """
 
-    def __init__(self, app: ASGIApp, *, admin_port: int) -> None:
+    def __init__(self, app: ASGIApp, *, lifetime: Lifetime) -> None:
         self._app = app
-        self._admin_port = admin_port
+        self._lifetime = lifetime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on when it came through its own door; otherwise there is no route."""
         if scope["type"] == "http":
             path: str = scope["path"]
-            inside = (scope.get("server") or ("", None))[1] == self._admin_port
+            port = (scope.get("server") or ("", None))[1]
+            inside = port is not None and port == self._lifetime.admin_port
             if not path.startswith(_BOTH) and path.startswith(_ADMIN) != inside:
                 raise no_such_route()
         await self._app(scope, receive, send)

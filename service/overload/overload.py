@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,8 @@ from typing import Literal, Protocol
 from service.engine.batcher import BatchObserver, QueueFullError
 from service.engine.contract import BatchTimings, Price
 from service.overload.controller import Limits, Observation, State, step, surcharge
+
+log = logging.getLogger("canet.overload")
 
 PriceReason = Literal["published", "set", "overload"]
 TICK_SECONDS = 0.05
@@ -166,7 +169,8 @@ class Overload:
             rate=self._rate,
             refused=refused,
         )
-        self._state = step(self._state, seen, self._limits)
+        before, self._state = self._state, step(self._state, seen, self._limits)
+        _log(before, self._state, wait)
         self._price = Price(base=self._price.base, surcharge=surcharge(self._state.pressure))
         self._tell()
 
@@ -178,3 +182,14 @@ class Overload:
             self._state.pressure,
             self._limits.most_admitted if admitted is None else admitted,
         )
+
+
+def _log(before: State, now: State, wait: float) -> None:
+    if before.pressure == 0.0 < now.pressure:
+        log.warning("overload: queries wait %.0f ms, networks shrink", wait * 1000)
+    elif now.pressure == 0.0 < before.pressure:
+        log.info("overload over: the price is as set")
+    if before.admitted is None and now.admitted is not None:
+        log.warning("overload: queries wait %.0f ms, requests are refused", wait * 1000)
+    elif now.admitted is None and before.admitted is not None:
+        log.info("overload over: no request is refused")

@@ -176,6 +176,23 @@ class FakeEngine:
         return items, tuple(name for name in asked if name not in CATALOG)
 
 
+class SlowEngine(FakeEngine):
+    """Takes real time for every query, `full_seconds` on the full network, half on the small."""
+
+    def __init__(self, full_seconds: float) -> None:
+        super().__init__()
+        self._full_seconds = full_seconds
+
+    def recommend(
+        self, queries: Sequence[Query], price: Price = AS_PUBLISHED
+    ) -> tuple[list[Ranking], BatchTimings]:
+        rankings, timings = super().recommend(queries, price)
+        shares = [1.0 if ranking.submodel == FULL.name else 0.5 for ranking in rankings]
+        seconds = sum(shares) * self._full_seconds
+        time.sleep(seconds)
+        return rankings, replace(timings, encode_seconds=seconds)
+
+
 class FakeStore:
     """The HistoryStore in a dict; `away` makes every call fail, `pause` makes it slow."""
 

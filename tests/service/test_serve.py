@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,54 +17,20 @@ from prometheus_client import CollectorRegistry
 from service.app import create_app
 from service.settings import Settings
 from tests.service.fakes import FakeEngine, FakeManager
-
-ROOT = Path(__file__).parent.parent.parent
-# The fake engine behind the real server, store and settings.
-PROGRAM = """
-import service.app, service.serve
-from service.metrics.metrics import Metrics
-from tests.service.fakes import FakeEngine, FakeManager
-service.app._models = lambda settings, metrics: (FakeManager(FakeEngine()), None)
-raise SystemExit(service.serve.main())
-"""
-
-
-def until(done: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
+from tests.service.process import ROOT, serving, until
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    log = tmp_path / "log"
-    environ = {name: value for name, value in os.environ.items() if "CANET_" not in name}
-    environ |= {
-        "CANET_PORT": "0",
-        "CANET_EMBEDDED_DIR": str(tmp_path / "redis"),
-        "CANET_DRAIN_SECONDS": "0.5",
-        "CANET_MAX_BODY": "65536",
-        "PYTHONPATH": str(ROOT),
-    }
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], env=environ, stdout=stream, stderr=stream, text=True
-        )
-    try:
-        until(lambda: "running on http" in log.read_text() or process.poll() is not None)
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
-        message = next(line["message"] for line in lines if "running on http" in line["message"])
-        url = next(word for word in message.split() if word.startswith("http://"))
-        with httpx.Client(base_url=url, timeout=10) as client:
-            yield process, client
-    finally:
-        process.kill()
-        process.wait()
+def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    with (
+        serving(tmp_path, drain_seconds="0.5", max_body="65536") as served,
+        httpx.Client(base_url=served.url, timeout=10) as client,
+    ):
+        yield served.process, client
 
 
 def test_it_serves_from_the_embedded_store_and_ends_gracefully(
-    server: tuple[subprocess.Popen[str], httpx.Client],
+    server: tuple[subprocess.Popen[bytes], httpx.Client],
 ) -> None:
     process, client = server
     until(lambda: client.get("/readyz").status_code == 200)

@@ -1,0 +1,85 @@
+"""Connections that hold nothing for long: bounds on slow headers, long headers, slow readers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_HEADER_BYTES = 64 * 1024
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """Drops a connection whose request's headers take too long or are too long.
+
+    And one whose peer does not take what is sent. `client_seconds` bounds each. The body has a
+    bound of its own (`service.http.limits`), and an idle connection the server's keep-alive time.
+    """
+
+    client_seconds = 10.0
+
+    _awaiting: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._cease()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what arrives before the headers are complete, then parse it."""
+        if self._awaiting is not None:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        # Bytes of a body that came along are no headers: then nothing is awaited any more.
+        if self._awaiting is not None and self._header_bytes > MOST_HEADER_BYTES:
+            self._drop()
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the headers of one more request on this connection."""
+        super().on_message_begin()
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting: the rest is the application's."""
+        self._cease()
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """Give the peer its time to take what is buffered."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(self.client_seconds, self._drop)
+
+    def resume_writing(self) -> None:
+        """Note that the peer took what was buffered."""
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _wait(self) -> None:
+        if self._awaiting is None:
+            self._header_bytes = 0
+            self._awaiting = self.loop.call_later(self.client_seconds, self._drop)
+
+    def _cease(self) -> None:
+        if self._awaiting is not None:
+            self._awaiting.cancel()
+            self._awaiting = None
+
+    def _drop(self) -> None:
+        self._cease()
+        self.transport.abort()
+
+
+def guarded(client_seconds: float) -> type[GuardedProtocol]:
+    """Return the protocol with its bound."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"client_seconds": client_seconds})
