@@ -153,6 +153,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # The service has metrics and lines of its own; asked per request, this is dear.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         lifespan=partial(_lifespan, services),
     )
     app.state.services = services

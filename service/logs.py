@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TextIO
+
+from pydantic_core import to_json
 
 ACCESS = "canet.access"
 _FIELDS = "canet_fields"
@@ -42,6 +47,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
+        fast = to_json(line, inf_nan_mode="null", fallback=str)
+        if fast.isascii() and b"\x7f" not in fast:
+            return fast.decode("ascii")
         return _encode(line)
 
 
@@ -59,11 +67,43 @@ class TextFormatter(logging.Formatter):
         return text
 
 
+class GatheringHandler(logging.StreamHandler[TextIO]):
+    """Writes the lines of one turn of the event loop together; a write is a system call.
+
+    Warnings and worse, and whatever another thread logs, are written at once.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take the line; it is written before the event loop waits again."""
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno >= logging.WARNING:
+                self.flush()
+            elif len(self._lines) == 1:
+                asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:  # no event loop here
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        with self.lock or nullcontext():
+            if self._lines:
+                lines, self._lines = self._lines, []
+                self.stream.write("\n".join(lines) + self.terminator)
+            super().flush()
+
+
 def configure(
     level: str, log_format: Literal["json", "text"], stream: TextIO | None = None
 ) -> None:
     """Make every logger of this process write to `stream` (standard output) in one format."""
-    handler = logging.StreamHandler(sys.stdout if stream is None else stream)
+    handler = GatheringHandler(sys.stdout if stream is None else stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -86,4 +126,10 @@ def log_request(fields: dict[str, Any], *, level: int = logging.INFO) -> None:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    seconds, milliseconds = divmod(int(record.created * 1000), 1000)
+    return f"{_second(seconds)}.{milliseconds:03d}+00:00"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

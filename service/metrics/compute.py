@@ -20,7 +20,7 @@ from service.metrics.labels import (
     VARIANTS,
     length_label,
 )
-from service.metrics.makers import create, within
+from service.metrics.makers import Children, create, within
 
 
 class ComputeMetrics(HttpMetrics):
@@ -84,12 +84,19 @@ class ComputeMetrics(HttpMetrics):
         create(self.router_overrides, OVERRIDES)
         create(self.cache_requests, CACHES, CACHE_RESULTS)
         self._served: set[str] = set()
+        self._by_source = Children(self.recommendations.labels)
+        self._by_submodel = Children(self.submodel_requests.labels)
+        self._by_length = Children(self.length_flops.labels)
+        self._baseline_by_length = Children(self.length_baseline_flops.labels)
+        self._baseline_by_part = Children(self.baseline_flops.labels)
+        self._baseline_cpu_by_part = Children(self.baseline_cpu_seconds.labels)
+        self._cpu = Children(self.cpu_seconds.labels)
         # By variant; replaced whole, as the worker writes while the event loop reads.
         self._full_cpu_per_flop: dict[str, Mapping[Part, float]] = {}
 
     def answered(self, ranking: Ranking, degraded: Sequence[str], variant: str) -> None:
         """Note one recommendation; only answers of the model have a baseline to save on."""
-        self.recommendations.labels(ranking.source, variant).inc()
+        self._by_source[ranking.source, variant].inc()
         self.history_length.observe(ranking.history_length)
         if ranking.missing_items:
             self.unknown_items.inc(len(ranking.missing_items))
@@ -97,15 +104,15 @@ class ComputeMetrics(HttpMetrics):
             self.degraded.labels(reason).inc()
         if ranking.source != "model" or ranking.submodel is None:
             return
-        self.submodel_requests.labels(within(ranking.submodel, self._served)).inc()
+        self._by_submodel[within(ranking.submodel, self._served),].inc()
         length = length_label(ranking.history_length)
-        self.length_flops.labels(length).inc(ranking.flops.total)
-        self.length_baseline_flops.labels(length).inc(ranking.flops_full.total)
+        self._by_length[length,].inc(ranking.flops.total)
+        self._baseline_by_length[length,].inc(ranking.flops_full.total)
         rates = self._full_cpu_per_flop.get(variant, {})
         for part in PARTS:
             full = getattr(ranking.flops_full, part)
-            self.baseline_flops.labels(part).inc(full)
-            self.baseline_cpu_seconds.labels(part).inc(full * rates.get(part, 0.0))
+            self._baseline_by_part[part,].inc(full)
+            self._baseline_cpu_by_part[part,].inc(full * rates.get(part, 0.0))
         if ranking.reason in OVERRIDES:
             self.router_overrides.labels(ranking.reason).inc()
 
@@ -122,7 +129,7 @@ class ComputeMetrics(HttpMetrics):
         for (submodel, part), work in timings.work.items():
             name = submodel if submodel == EVERY_SUBMODEL else within(submodel, self._served)
             flops.labels(part).inc(work.flops)
-            self.cpu_seconds.labels(variant, name, part).inc(max(work.cpu_seconds, 0.0))
+            self._cpu[variant, name, part].inc(max(work.cpu_seconds, 0.0))
         if variant == "shadow":
             return  # batches, queues and stages are those of answers
         self.batch_size.observe(len(queue_seconds))
