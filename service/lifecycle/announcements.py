@@ -100,8 +100,6 @@ class Announcements:
         return Redis.from_url(
             self._url,
             socket_connect_timeout=_CONNECT_SECONDS,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
             client_name="canet-announcements",
-            single_connection_client=False,
         )

@@ -72,8 +72,9 @@ class CheckpointManager:
         self._previous_version: str | None = None
         # What CURRENT named when it was dealt with; the watcher acts when it names something else.
         self._settled: str | None = None
-        self._problems = Problems(lambda: observer.fallback(self.fallback))
-        self._problems.complain("current", "no checkpoint was looked for yet")
+        self._problems = Problems(
+            lambda: observer.fallback(self.fallback), current="no checkpoint was looked for yet"
+        )
         self._attempts: Exclusive[ModelInfo] = Exclusive()
         self._noticed = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
@@ -239,7 +240,7 @@ class CheckpointManager:
             targets = await self._workshop.run(lambda: store.rollback_targets(self._root))
         except CheckpointError as error:
             raise self._refuse(None, RefusalError.of(error), "attempt") from None
-        if self.fallback and serving in targets:
+        if {"current", "serving"} <= set(self._problems) and serving in targets:
             # CURRENT alone is left to go back: to what serves already.
             engine, passed_over = self._engine, ""
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 logger = logging.getLogger(__name__)
@@ -18,12 +18,15 @@ class Problems:
     refused. `serving`: what is unusual about what serves.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], *, current: str) -> None:
         self._changed = changed
-        self._told: dict[About, str] = {}
+        self._told: dict[About, str] = {"current": current}
 
     def __contains__(self, about: About) -> bool:
         return about in self._told
+
+    def __iter__(self) -> Iterator[About]:
+        return iter(self._told)
 
     def of(self, about: About) -> str:
         """Return the sentence about this; empty without one."""

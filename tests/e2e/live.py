@@ -44,6 +44,14 @@ class Live:
         found: dict[str, Any] = response.json()
         return found
 
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the first sample of `canet_<name>` that has these labels among its own."""
+        for family in self._registry.collect():
+            for sample in family.samples:
+                if sample.name == f"canet_{name}" and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sample of `canet_<name>`, which must exist."""
         found = self._registry.get_sample_value(f"canet_{name}", labels)
