@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from dashboards.panels import GREEN, RED, YELLOW, Query, Row, dashboard, graph, number, rows
 from dashboards.promql import ANSWERING, mean, over, quantile, rate
 
+NO_TRAINER = "no trainer running"
 DAY = 86_400.0
 CLICKS = rate("canet_attributed_events_total", by="variant", where='type="click"')
 
@@ -50,7 +51,7 @@ def build() -> models.Dashboard:
         "Model and trainer",
         "Which versions serve, how old and how good they are, and how variants compare.",
         top,
-        (_versions(), _quality(), _variants()),
+        (_versions(), _quality(), _variants(), _trainer()),
     )
 
 
@@ -167,11 +168,78 @@ def _variants() -> Row:
                 top=1,
             ),
             graph(
+                "Requests of the shadow",
+                "Answers repeated by the shadow a second: compared, left out under load, failed.",
+                "reqps",
+                Query(rate("canet_shadow_requests_total", by="result"), "{{result}}"),
+                empty="no instance",
+            ),
+            graph(
+                "Candidate's failures",
+                "Queries a second that the stable version answered in the candidate's place.",
+                "reqps",
+                Query(rate("canet_candidate_failures_total", by="reason"), "{{reason}}"),
+                empty="no instance",
+            ),
+            graph(
                 "FLOPs of the shadow",
                 "What the shadow spends; it is no part of the savings.",
                 "flops",
                 Query(rate("canet_shadow_flops_total", by="part"), "{{part}}"),
                 empty="no instance",
+            ),
+        ),
+    )
+
+
+def _trainer() -> Row:
+    return Row(
+        "Trainer",
+        (
+            graph(
+                "Runs by result",
+                "Refreshes that ended in the hour before; `refused` is the gate's word.",
+                "short",
+                Query("sum by (result) (increase(canet_trainer_runs_total[1h]))", "{{result}}"),
+                empty=NO_TRAINER,
+            ),
+            graph(
+                "Refused by the gate",
+                "Models that were trained and not published in the day before, by reason.",
+                "short",
+                Query("sum by (reason) (increase(canet_trainer_refused_total[1d]))", "{{reason}}"),
+                empty=NO_TRAINER,
+            ),
+            graph(
+                "NDCG@10 of the live and the new model",
+                "Both on the newest split, as the gate compares them.",
+                "short",
+                Query("max by (model) (canet_trainer_ndcg_10)", "{{model}}"),
+                empty=NO_TRAINER,
+            ),
+            number(
+                "Since the last run that ended well",
+                "Time since a refresh was published, or found nothing to do.",
+                "dtdurations",
+                Query("time() - max(canet_trainer_last_success_timestamp_seconds > 0)", "age"),
+                empty="none yet",
+                steps=((0, GREEN), (2 * DAY, YELLOW), (7 * DAY, RED)),
+            ),
+            number(
+                "Duration of the last run",
+                "Wall time.",
+                "s",
+                Query("max(canet_trainer_run_duration_seconds)", "duration"),
+                empty=NO_TRAINER,
+            ),
+            graph(
+                "Taken from the event streams",
+                "Entries a second while the trainer drains, and those lost before, by kind.",
+                "ops",
+                Query(rate("canet_trainer_drained_total", by="kind"), "{{kind}}"),
+                Query("max(canet_trainer_stream_lost)", "lost in all"),
+                empty=NO_TRAINER,
+                width=12,
             ),
         ),
     )

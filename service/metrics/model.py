@@ -40,6 +40,9 @@ class ModelMetrics(ComputeMetrics):
         self.model_trained_timestamp = gauge(
             "model_trained_timestamp_seconds", "When the model was trained.", "variant"
         )
+        self.submodel_flops_ratio = gauge(
+            "submodel_flops_ratio", "FLOPs over the full network's, longest history.", "submodel"
+        )
         self.model_offline_metric = gauge(
             "model_offline_metric",
             "The checkpoint's own evaluation.",
@@ -76,6 +79,7 @@ class ModelMetrics(ComputeMetrics):
                 self._served.add(submodel.name)
                 self.submodel_requests.labels(submodel.name)
             if submodel.name in self._served:
+                self.submodel_flops_ratio.labels(submodel.name).set(submodel.flops_ratio)
                 create(self.cpu_seconds, (variant,), (submodel.name,), PARTS[1:])
 
     def model_unloaded(self, variant: Variant) -> None:

@@ -20,6 +20,7 @@ from tests.deploy.files import (
     rule_expressions,
     rules,
 )
+from training.refresh.metrics import RefreshMetrics
 
 DASHBOARDS = dashboards()
 ALERTS = [rule for _, rule in rules() if "alert" in rule]
@@ -86,9 +87,10 @@ def test_panels_lie_side_by_side(name: str) -> None:
 
 
 def exported() -> set[str]:
-    """The names of every series that the service exposes."""
+    """The names of every series that the service and the trainer expose."""
     registry = CollectorRegistry()
     Metrics(registry)
+    RefreshMetrics(registry)
     suffixes = {
         "counter": ("_total",),
         "histogram": ("_bucket", "_sum", "_count"),
@@ -117,7 +119,7 @@ def test_no_query_holds_a_variable_that_nobody_replaces() -> None:
 @each_alert
 def test_every_alert_says_how_bad_it_is_and_links_what_to_do(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"page", "ticket"}
-    page, _, fragment = alert["annotations"]["runbook"].partition("#")
+    page, _, fragment = alert["annotations"]["runbook_url"].partition("#")
     assert page == "docs/operations.md"
     headings = re.findall(r"^#+ (.*)$", OPERATIONS, re.MULTILINE)
     assert fragment in {anchor(heading) for heading in headings}

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.engine.contract import PARTS, BatchTimings, Part, Work
 from service.metrics.metrics import Metrics
 from tests.service.fakes import SMALL, FakeEngine, info, running
+from training.refresh.metrics import RefreshMetrics
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -123,6 +124,7 @@ def test_the_store_going_away_and_coming_back_moves_redis_up() -> None:
 def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
+    RefreshMetrics(registry)
     exist = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in registry.collect()
