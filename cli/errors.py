@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FAILED, WRONG_ARGUMENTS, WRONG_DATA, WRONG_CHECKPOINT = 1, 2, 3, 4
+FAILED, WRONG_ARGUMENTS, WRONG_DATA, WRONG_CHECKPOINT, BUSY, REFUSED = 1, 2, 3, 4, 5, 6
 
 
 class CommandError(Exception):

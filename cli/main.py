@@ -1,7 +1,8 @@
 """The `canet` command: parse arguments, call one command, turn its errors into exit codes.
 
 Exit codes: 0 done; 1 the work was refused or failed, with the reason on standard error;
-2 the arguments are wrong; 3 the data is wrong; 4 a checkpoint is wrong; 130 interrupted.
+2 the arguments are wrong; 3 the data is wrong; 4 a checkpoint is wrong;
+5 another run holds the lock; 6 the gate refused the new model; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="canet",
         description="Train, evaluate and serve adaptive next-item recommendation.",
         epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong arguments, 3 wrong data, "
-        "4 wrong checkpoint, 130 interrupted.",
+        "4 wrong checkpoint, 5 another run holds the lock, 6 refused by the gate, 130 interrupted.",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:

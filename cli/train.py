@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cli.errors import explained
+from cli.errors import WRONG_ARGUMENTS, CommandError, explained
 from cli.options import add_data_options, add_json_option, column_names
 from cli.progress import ConsoleProgress
+from cli.refresh import add_refresh_options
+from cli.refresh import run as run_refresh
 from cli.signals import stop_on_signals
 
 
@@ -23,7 +25,7 @@ def register(commands: Any) -> None:
         "is given again. --max-minutes, SIGTERM and Ctrl-C stop cleanly and publish the best so "
         "far; a second Ctrl-C ends at once.",
     )
-    add_data_options(command)
+    add_data_options(command, required=False)
     command.add_argument(
         "--out", type=Path, required=True, metavar="ROOT", help="model root to publish into"
     )
@@ -56,33 +58,40 @@ def register(commands: Any) -> None:
     command.add_argument("--threads", type=int, metavar="N", help="torch threads (default: cores)")
     command.add_argument("--fresh", action="store_true", help="do not continue a killed run")
     add_json_option(command)
+    add_refresh_options(command)
     command.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and print the evaluation."""
+    """Train, or refresh, and print what came of it."""
     from training.evaluate.report import render_table
-    from training.pipeline import TrainRequest, train
+    from training.pipeline import TrainPlan, TrainRequest, train
 
+    how: dict[str, Any] = {
+        "out": arguments.out,
+        "items": arguments.items,
+        "split": arguments.split,
+        "preset": arguments.preset,
+        "seed": arguments.seed,
+        "epochs": arguments.epochs,
+        "max_seconds": 60 * arguments.max_minutes if arguments.max_minutes is not None else None,
+        "budget": arguments.budget,
+        "exclude_seen": arguments.exclude_seen,
+        "threads": arguments.threads,
+        "resume": not arguments.fresh,
+    }
+    if arguments.refresh:
+        # A refresh that was killed drains again and finds other data: nothing to resume.
+        return run_refresh(arguments, TrainPlan(**{**how, "resume": False}))
+    if arguments.data is None:
+        raise CommandError("--data is needed, unless --refresh trains on events", WRONG_ARGUMENTS)
     with explained(), stop_on_signals() as should_stop:
         result = train(
             TrainRequest(
+                **how,
                 data=arguments.data,
-                out=arguments.out,
-                items=arguments.items,
                 columns=column_names(arguments),
                 strict=arguments.strict,
-                split=arguments.split,
-                preset=arguments.preset,
-                seed=arguments.seed,
-                epochs=arguments.epochs,
-                max_seconds=(
-                    60 * arguments.max_minutes if arguments.max_minutes is not None else None
-                ),
-                budget=arguments.budget,
-                exclude_seen=arguments.exclude_seen,
-                threads=arguments.threads,
-                resume=not arguments.fresh,
             ),
             ConsoleProgress(),
             should_stop,

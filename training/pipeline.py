@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from models.checkpoint.contents import Checkpoint
 from training.data.columns import ColumnNames
+from training.data.interactions import Interactions
 from training.data.profile import DataProfile, profile
 from training.data.reading import make_split, read
+from training.data.split import Split
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.fit.allocator import tame_allocator
-from training.fit.loop import fit, sample_cases
+from training.fit.loop import Fitted, fit, sample_cases
 from training.fit.presets import Preset, choose_preset
+from training.fit.warm import warm_start
 from training.progress import Progress
 from training.publish.publish import publish
-from training.publish.route import route
+from training.publish.route import Routed, route
 
 _ROUTER_CASES = 20_000
+# A parent that knows fewer of the items has little to hand on.
+_LEAST_KEPT = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest:
-    """What one run is asked for. None leaves a choice to the data or the preset.
+class TrainPlan:
+    """How to train and where to publish. None leaves a choice to the data or the preset.
 
     `budget` is a share of the full network's total FLOPs; without one the default price is the
     one that keeps validation NDCG@10 within half a percent of the full network. `exclude_seen`
     defaults to whether users (almost) never repeat an item.
     """
 
-    data: Path
     out: Path
     items: Path | None = None
-    columns: ColumnNames | None = None
-    strict: bool = False
     split: str = "leave-one-out"
     preset: str | None = None
     seed: int = 0
@@ -47,6 +51,29 @@ class TrainRequest:
     exclude_seen: bool | None = None
     threads: int | None = None
     resume: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest(TrainPlan):
+    """What one run on a file or directory of interactions is asked for."""
+
+    data: Path
+    columns: ColumnNames | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A model that was trained, routed and tested, and is not published."""
+
+    interactions: Interactions
+    split: Split
+    preset: Preset
+    fitted: Fitted
+    routed: Routed
+    evaluation: Evaluation
+    exclude_seen: bool
+    warm: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +103,37 @@ def train(
     Raises DataError (bad data), ValueError (bad request), CheckpointError (cannot publish).
     """
     began = time.monotonic()
-    tame_allocator()
     interactions = read(request.data, request.columns, strict=request.strict, progress=progress)
-    split = make_split(interactions, request.split, items=request.items)
+    trained = build(request, interactions, progress, should_stop)
+    seconds = time.monotonic() - began
+    version = publish_trained(request.out, trained, seconds=seconds)
+    return result_of(request.out / version, trained, seconds=seconds)
+
+
+def build(
+    plan: TrainPlan,
+    interactions: Interactions,
+    progress: Progress,
+    should_stop: Callable[[], bool] = lambda: False,
+    *,
+    parent: Checkpoint | None = None,
+) -> Trained:
+    """Return a model that was fitted, routed and tested once; nothing is published.
+
+    With a `parent` training starts from its weights, in its architecture, unless the plan names
+    a preset of another one or it knows too few of the items; it is not resumed then.
+
+    Raises DataError or ValueError, as `train`.
+    """
+    tame_allocator()
+    split = make_split(interactions, plan.split, items=plan.items)
     found = profile(interactions)
     progress.log(found.summary())
-    exclude_seen = found.exclude_seen if request.exclude_seen is None else request.exclude_seen
-    preset = _preset(request, found, len(split.catalog))
+    exclude_seen = found.exclude_seen if plan.exclude_seen is None else plan.exclude_seen
+    preset = _preset(plan, found, len(split.catalog))
+    initial = None
+    if parent is not None:
+        preset, initial = _from_parent(plan, preset, parent, split, progress)
     progress.log(preset.summary())
     progress.log(
         "seen items are "
@@ -96,16 +147,17 @@ def train(
         preset.train,
         exclude_seen=exclude_seen,
         progress=progress,
-        resume_root=request.out if request.resume else None,
+        resume_root=plan.out if plan.resume and initial is None else None,
         data_digest=interactions.digest,
         should_stop=should_stop,
+        initial=initial,
     )
     routed = route(
         fitted,
-        sample_cases(split.validation, _ROUTER_CASES, request.seed),
-        budget=request.budget,
+        sample_cases(split.validation, _ROUTER_CASES, plan.seed),
+        budget=plan.budget,
         exclude_seen=exclude_seen,
-        seed=request.seed,
+        seed=plan.seed,
         progress=progress,
     )
     evaluation = evaluate(
@@ -115,53 +167,102 @@ def train(
         price=routed.price,
         validation_ndcg_S=routed.validation_ndcg_S,
         exclude_seen=exclude_seen,
-        seed=request.seed,
+        seed=plan.seed,
         progress=progress,
     )
-    seconds = time.monotonic() - began
-    facts = {
-        "preset": preset.name,
-        "seconds": round(seconds, 1),
-        "epochs": len(fitted.epochs),
-        "best_epoch": fitted.best_epoch + 1,
-        "stopped": fitted.stopped,
-        "rows": len(interactions),
-        "data_digest": interactions.digest,
-        "split": split.description,
-        "config": preset.train.to_json(),
-    }
-    version = publish(
-        request.out,
+    return Trained(
         interactions=interactions,
         split=split,
+        preset=preset,
         fitted=fitted,
         routed=routed,
         evaluation=evaluation,
-        training=facts,
-        repeats=not exclude_seen,
+        exclude_seen=exclude_seen,
+        warm=initial is not None,
+    )
+
+
+def publish_trained(
+    root: Path, trained: Trained, *, seconds: float, make_current: bool = True
+) -> str:
+    """Write the checkpoint and return its version; `seconds` is what making it took.
+
+    CURRENT names it if `make_current`. Raises CheckpointError.
+    """
+    fitted = trained.fitted
+    version = publish(
+        root,
+        interactions=trained.interactions,
+        split=trained.split,
+        fitted=fitted,
+        routed=trained.routed,
+        evaluation=trained.evaluation,
+        training={
+            "preset": trained.preset.name,
+            "seconds": round(seconds, 1),
+            "epochs": len(fitted.epochs),
+            "best_epoch": fitted.best_epoch + 1,
+            "stopped": fitted.stopped,
+            "warm": trained.warm,
+            "rows": len(trained.interactions),
+            "data_digest": trained.interactions.digest,
+            "split": trained.split.description,
+            "config": trained.preset.train.to_json(),
+        },
+        repeats=not trained.exclude_seen,
+        make_current=make_current,
     )
     if fitted.resume is not None:
         fitted.resume.clear()
+    return version
+
+
+def result_of(path: Path, trained: Trained, *, seconds: float) -> TrainResult:
+    """Return the summary of a published model."""
     return TrainResult(
-        version=version,
-        path=request.out / version,
-        preset=preset.name,
-        price=routed.price,
-        epochs=len(fitted.epochs),
-        best_epoch=fitted.best_epoch + 1,
-        stopped=fitted.stopped,
+        version=path.name,
+        path=path,
+        preset=trained.preset.name,
+        price=trained.routed.price,
+        epochs=len(trained.fitted.epochs),
+        best_epoch=trained.fitted.best_epoch + 1,
+        stopped=trained.fitted.stopped,
         seconds=seconds,
-        evaluation=evaluation,
+        evaluation=trained.evaluation,
     )
 
 
-def _preset(request: TrainRequest, found: DataProfile, num_items: int) -> Preset:
-    preset = choose_preset(found, num_items=num_items, name=request.preset, seed=request.seed)
+def _from_parent(
+    plan: TrainPlan, preset: Preset, parent: Checkpoint, split: Split, progress: Progress
+) -> tuple[Preset, Mapping[str, Tensor] | None]:
+    """Return the preset in the parent's architecture and the weights to start from, if any."""
+    grid = replace(parent.config, num_items=len(split.catalog))
+    if plan.preset is not None and grid != preset.supernet:
+        progress.log(f"training afresh: preset {plan.preset} is not the parent's architecture")
+        return preset, None
+    start = warm_start(
+        parent.tensors, parent.catalog, split.catalog, split.training, seed=plan.seed
+    )
+    if start.kept < _LEAST_KEPT * len(split.catalog):
+        progress.log(
+            f"training afresh: {parent.version} knows {start.kept:,} of "
+            f"{len(split.catalog):,} items"
+        )
+        return preset, None
+    progress.log(
+        f"starting from {parent.version}: {start.kept:,} items kept, {start.new:,} new, "
+        f"{start.gone:,} gone"
+    )
+    return replace(preset, supernet=grid), start.state
+
+
+def _preset(plan: TrainPlan, found: DataProfile, num_items: int) -> Preset:
+    preset = choose_preset(found, num_items=num_items, name=plan.preset, seed=plan.seed)
     changes: dict[str, Any] = {}
-    if request.epochs is not None:
-        changes["epochs"] = request.epochs
-    if request.max_seconds is not None:
-        changes["max_seconds"] = request.max_seconds
-    if request.threads is not None:
-        changes["threads"] = request.threads
+    if plan.epochs is not None:
+        changes["epochs"] = plan.epochs
+    if plan.max_seconds is not None:
+        changes["max_seconds"] = plan.max_seconds
+    if plan.threads is not None:
+        changes["threads"] = plan.threads
     return replace(preset, train=replace(preset.train, **changes))

@@ -152,21 +152,43 @@ def prune(root: Path, keep: int) -> list[str]:
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}; at least 1 version must stay")
-    graves: list[Path] = []
     with _moving(root, "removing old versions"):
         versions = list_versions(root)
         kept = {*versions[-keep:], current(root), rollback_target(root)}
         removed = [name for name in versions if name not in kept]
-        for name in removed:
-            graves.append(root / f".tmp-pruned-{name}-{os.urandom(4).hex()}")
-            (root / name).rename(graves[-1])
-        sync_directory(root)
+        graves = _bury(root, removed)
+    _empty(graves)
+    return removed
+
+
+def discard(root: Path, version: str) -> bool:
+    """Remove a version that was not published after all; False when CURRENT names it.
+
+    Raises CheckpointError when the removal fails, or as `current`.
+    """
+    with _moving(root, "removing a version"):
+        if current(root) == version:
+            return False
+        graves = _bury(root, [version] if version in list_versions(root) else [])
+    _empty(graves)
+    return True
+
+
+def _bury(root: Path, versions: list[str]) -> list[Path]:
+    graves: list[Path] = []
+    for name in versions:
+        graves.append(root / f".tmp-pruned-{name}-{os.urandom(4).hex()}")
+        (root / name).rename(graves[-1])
+    sync_directory(root)
+    return graves
+
+
+def _empty(graves: list[Path]) -> None:
     try:
         for grave in graves:
             shutil.rmtree(grave)
     except OSError as error:
         raise CheckpointError.from_os(error, "removing old versions") from None
-    return removed
 
 
 def _check_exists(root: Path, version: str) -> None:

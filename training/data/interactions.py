@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.data.columns import ColumnNames, Columns
 from training.data.errors import DataError
 from training.data.parquet_reader import bad_examples, parquet_parts, read_parquet
-from training.data.rows import MAX_SHOWN, BadRow, RowCollector, Rows, compact
+from training.data.rows import MAX_SHOWN, BadRow, Chunk, RowCollector, Rows, compact
 from training.data.text_format import Progress
 from training.data.text_reader import read_text
 
@@ -202,11 +202,36 @@ def make_interactions(
         raise DataError(f"{source}: users, items and timestamps differ in length")
     from_rows = RowCollector()
     from_rows.add_columns(source, users, items, timestamps)
-    rows = from_rows.finish()
-    if from_rows.bad or not len(rows.users):
-        examples = tuple(bad_examples(from_rows))
-        raise DataError(_complaint(f"{source} has {from_rows.bad:,} bad rows", examples))
-    return _assemble(rows, source=source, columns=None, total_rows=len(users))
+    return _from_collector(from_rows, source=source, strict=True)
+
+
+def join_interactions(chunks: Iterable[Chunk], *, source: str) -> Interactions:
+    """Return the good rows of all chunks, in order; bad ones are left out and reported.
+
+    Raises:
+        DataError: no good row, or some chunks have times and some have none.
+    """
+    collector = RowCollector()
+    for chunk in chunks:
+        collector.add(chunk)
+    return _from_collector(collector, source=source, strict=False)
+
+
+def _from_collector(collector: RowCollector, *, source: str, strict: bool) -> Interactions:
+    rows = collector.finish()
+    examples = tuple(bad_examples(collector)[:MAX_SHOWN])
+    if not len(rows.users) or (strict and collector.bad):
+        raise DataError(
+            _complaint(f"{source} has {collector.bad:,} bad rows of {collector.total:,}", examples)
+        )
+    return _assemble(
+        rows,
+        source=source,
+        columns=None,
+        total_rows=collector.total,
+        bad_rows=collector.bad,
+        examples=examples,
+    )
 
 
 def _assemble(

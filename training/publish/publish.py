@@ -38,10 +38,11 @@ def publish(
     evaluation: Evaluation,
     training: Mapping[str, Any],
     repeats: bool,
+    make_current: bool = True,
 ) -> str:
-    """Return the new version; CURRENT names it. CheckpointError when it cannot be written.
+    """Return the new version; CheckpointError when it cannot be written.
 
-    What CURRENT named before becomes the parent.
+    CURRENT names it if `make_current`. What CURRENT named before becomes the parent.
     """
     report = interactions.report
     ranker = routed.ranker
@@ -74,7 +75,7 @@ def publish(
         code_revision=_revision(),
         parent=current(root) if root.is_dir() else None,
     )
-    return write_checkpoint(root, contents)
+    return write_checkpoint(root, contents, make_current=make_current)
 
 
 def tensors(fitted: Fitted, routed: Routed) -> dict[str, Tensor]:
