@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -63,8 +63,12 @@ def fit(
     resume_root: Path | None = None,
     data_digest: str = "",
     should_stop: Callable[[], bool] = lambda: False,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Fitted:
     """Train until validation stops improving, the epochs are done or the time is up.
+
+    `initial` is the supernet's state to start from; then `best_epoch` is -1 when no epoch was
+    better on validation than that state, which is what stays. Such a run cannot be resumed.
 
     `should_stop` is asked after every step: True ends training like the time limit does, with
     the best weights so far.
@@ -73,7 +77,11 @@ def fit(
     (the time limit excepted). The test part is not touched. ValueError when there is nothing to
     train on or nothing to validate with.
     """
-    run = _Run(split, architecture, config, exclude_seen, progress, resume_root, data_digest)
+    if initial is not None and resume_root is not None:
+        raise ValueError("a run that starts from given weights cannot be resumed")
+    run = _Run(
+        split, architecture, config, exclude_seen, progress, resume_root, data_digest, initial
+    )
     torch.set_flush_denormal(True)
     try:
         return run.go(should_stop)
@@ -91,6 +99,7 @@ class _Run:
         progress: Progress,
         resume_root: Path | None,
         data_digest: str,
+        initial: Mapping[str, Tensor] | None,
     ) -> None:
         self.config = config
         self.progress = progress
@@ -98,6 +107,8 @@ class _Run:
         self.rng = np.random.default_rng(config.seed)
         self.supernet = Supernet(architecture)
         self.supernet.initialise(torch.Generator().manual_seed(config.seed))
+        if initial is not None:
+            self.supernet.load_state_dict(dict(initial))
         self.validation = sample_cases(split.validation, _VALIDATION_CASES, config.seed)
         if not len(self.validation):
             raise ValueError(
@@ -131,7 +142,9 @@ class _Run:
         self.epochs: list[EpochResult] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = -1
+        self.best_ndcg = -1.0
         self.elapsed = 0.0
+        self.warm = initial is not None
         self.resume = (
             ResumeDirectory(
                 resume_root,
@@ -149,6 +162,13 @@ class _Run:
 
     def go(self, should_stop: Callable[[], bool]) -> Fitted:
         self._continue()
+        if self.warm:
+            self.best_ndcg, smallest = self._ndcg()
+            self.best = self._weights()
+            self.progress.log(
+                f"as it stands: validation NDCG@10 largest {self.best_ndcg:.4f}, "
+                f"smallest {smallest:.4f}"
+            )
         stopped = "epochs"
         while len(self.epochs) < self.config.epochs:
             if self._converged():
@@ -201,18 +221,11 @@ class _Run:
         return limit is not None and self.elapsed + time.monotonic() - began >= limit
 
     def _validate(self, began: float, losses: list[float]) -> None:
-        current = {n: p.detach().clone() for n, p in self.supernet.named_parameters()}
+        current = self._weights()
         with torch.no_grad():
             for name, parameter in self.supernet.named_parameters():
                 parameter.copy_(self.step.average[name])
-        config = self.supernet.config
-        smallest, largest = ndcg_by_submodel(
-            self.supernet,
-            self.memory,
-            (config.smallest, config.largest),
-            self.validation,
-            exclude_seen=self.exclude_seen,
-        )
+        largest, smallest = self._ndcg()
         result = EpochResult(
             epoch=len(self.epochs),
             loss_largest=losses[0],
@@ -222,10 +235,10 @@ class _Run:
             seconds=time.monotonic() - began,
         )
         self.epochs.append(result)
-        better = self.best_epoch < 0 or largest > self.epochs[self.best_epoch].ndcg_largest
+        better = largest > self.best_ndcg
         if better:
-            self.best_epoch = result.epoch
-            self.best = {n: p.detach().clone() for n, p in self.supernet.named_parameters()}
+            self.best_epoch, self.best_ndcg = result.epoch, largest
+            self.best = self._weights()
         with torch.no_grad():
             for name, parameter in self.supernet.named_parameters():
                 parameter.copy_(current[name])
@@ -234,6 +247,21 @@ class _Run:
             f"largest {largest:.4f}, smallest {smallest:.4f}, {result.seconds:.1f} s"
             + (" (best)" if better else "")
         )
+
+    def _ndcg(self) -> tuple[float, float]:
+        """Return validation NDCG@10 of the largest and the smallest submodel as they stand."""
+        config = self.supernet.config
+        largest, smallest = ndcg_by_submodel(
+            self.supernet,
+            self.memory,
+            (config.largest, config.smallest),
+            self.validation,
+            exclude_seen=self.exclude_seen,
+        )
+        return largest, smallest
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.supernet.named_parameters()}
 
     def _save(self) -> None:
         if self.resume is None:
@@ -261,6 +289,7 @@ class _Run:
         }
         self.epochs = [EpochResult(**epoch) for epoch in facts["epochs"]]
         self.best_epoch = facts["best_epoch"]
+        self.best_ndcg = self.epochs[self.best_epoch].ndcg_largest
         self.elapsed = facts["elapsed"]
         self.rng.bit_generator.state = facts["rng"]
         self.progress.log(f"resuming after epoch {len(self.epochs)} of an unfinished run")
