@@ -24,12 +24,14 @@ class ReloadRefusedError(Exception):
     """The checkpoint was not accepted; the engine that served before still serves.
 
     `reason` is one sentence for an operator: what was wrong and with which version. It names
-    no absolute paths, because the admin route shows it.
+    no absolute paths, because the admin route shows it. `code` is one of the reasons of
+    docs/checkpoint.md, empty when nothing was wrong with a checkpoint.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, code: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
 
 
 class ReloadBusyError(Exception):

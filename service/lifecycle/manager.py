@@ -342,7 +342,7 @@ class CheckpointManager:
         logger.error("checkpoint refused (%s): %s", refusal.reason, message)
         if about is not None:
             self._problems.complain(about, message)
-        return ReloadRefusedError(message)
+        return ReloadRefusedError(message, code=refusal.reason)
 
     async def _wanted(self) -> str | None:
         if self._pinned is not None:

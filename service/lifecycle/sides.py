@@ -140,7 +140,7 @@ class SideModels:
             slot.problem = named
             self._observer.reload_finished("refused")
             logger.error("the %s was refused (%s): %s", side, refusal.reason, named)
-            raise ReloadRefusedError(named) from None
+            raise ReloadRefusedError(named, code=refusal.reason) from None
         except LoadingStoppedError:
             raise ReloadRefusedError("the service is stopping") from None
         slot.engine, slot.wanted, slot.problem = engine, version, None
