@@ -46,8 +46,10 @@ class NibbleTable:
     """Largest |levels - 7.5|."""
     norm_WK: Floats
     """Largest |row|."""
+    scale_K: Floats
+    """Largest row scale."""
     bias_K: Floats
-    """Largest item bias; for the bound only."""
+    """Largest item bias."""
 
     @property
     def num_bytes(self) -> int:
@@ -59,6 +61,7 @@ class NibbleTable:
             self.error_WK,
             self.length_WK,
             self.norm_WK,
+            self.scale_K,
             self.bias_K,
         )
         return sum(array.nbytes for array in arrays)
@@ -75,16 +78,12 @@ def quantise(table_VE: Floats, bias_V: Floats, widths: Sequence[int]) -> NibbleT
     row_scale = np.empty(rows, dtype=np.float32)
     column_scale = _column_scale(table_VE)
     bounds = np.empty((3, len(ordered), blocks), dtype=np.float32)
-    bias = np.empty(blocks, dtype=np.float32)
     for first in range(0, blocks, _BLOCKS_AT_ONCE):
         last = min(first + _BLOCKS_AT_ONCE, blocks)
         part = slice(first * BLOCK_ROWS, min(last * BLOCK_ROWS, rows))
         row_scale[part] = _quantise_part(
             table_VE[part], column_scale, ordered, codes[first:last], bounds[:, :, first:last]
         )
-        padded = np.full((last - first) * BLOCK_ROWS, -np.inf, dtype=np.float32)
-        padded[: part.stop - part.start] = bias_V[part]
-        bias[first:last] = padded.reshape(-1, BLOCK_ROWS).max(axis=1)
     return NibbleTable(
         codes_KPR=codes,
         row_scale_V=row_scale,
@@ -93,8 +92,13 @@ def quantise(table_VE: Floats, bias_V: Floats, widths: Sequence[int]) -> NibbleT
         error_WK=bounds[0],
         length_WK=bounds[1],
         norm_WK=bounds[2],
-        bias_K=bias,
+        scale_K=_block_max(row_scale),
+        bias_K=_block_max(bias_V),
     )
+
+
+def _block_max(values_V: Floats) -> Floats:
+    return np.maximum.reduceat(values_V, np.arange(0, len(values_V), BLOCK_ROWS))
 
 
 def _column_scale(table_VE: Floats) -> Floats:

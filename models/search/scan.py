@@ -1,6 +1,6 @@
-"""The 4-bit scan of one query: prepare the integers, run the kernel, order what it found."""
+"""The 4-bit scan of a batch: prepare the integers, run the kernel, order what it found."""
 
-# V catalog rows with padding, E embedding width, N rows to check, H handled rows
+# V catalog rows with padding, E embedding width, P byte rows, Q queries
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from models.search import kernel
 from models.search.contract import Found
-from models.search.exact import Floats, Rows, best
+from models.search.exact import Floats, best
 from models.search.quantise import quantise
+from models.search.task import Task
 
 _MOST_LEVELS = 4095  # 8 * this is the largest sum that 16 bits hold
 _LEAST_DELTA = 1e-30
 _LARGEST = 1e30
-_EVERYTHING: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
+_NO_MASKS: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
 
 
 class NibbleScan:
@@ -35,73 +36,98 @@ class NibbleScan:
         """Resident bytes of the index."""
         return self._index.num_bytes
 
-    def top(
-        self,
-        query_E: Floats,
-        rows_N: Rows,
-        bonus_N: Floats,
-        handled_H: Rows,
-        allowed_V: NDArray[np.bool_] | None,
-        k: int,
-    ) -> Found | None:
-        """Return the k best of `rows_N` (with bonus) and of all allowed rows not handled.
-
-        `handled_H` is ascending. None when the numbers are too large or too small for the scan's
-        arithmetic, or the width has no index: search another way.
-        """
+    def covers(self, query_E: Floats) -> bool:
+        """Say whether the scan's arithmetic holds for this query: its width and its magnitude."""
         index = self._index
-        width = len(query_E)
-        if width not in index.widths:
-            return None
+        if len(query_E) not in index.widths:
+            return False
+        norm = float(np.linalg.norm(query_E.astype(np.float64)))
+        reach = norm * float(self._norm_max[index.widths.index(len(query_E))]) + self._bias_max
+        delta = self._delta(query_E.astype(np.float64) * index.column_scale_E[: len(query_E)])
+        return reach < _LARGEST and _LEAST_DELTA <= delta < _LARGEST
+
+    def top(self, query_QE: Floats, tasks: Sequence[Task]) -> list[Found]:
+        """Return the k best rows of each query; every query must be one that `covers` accepts."""
+        index = self._index
+        queries, width = query_QE.shape
         place = index.widths.index(width)
-        query = query_E.astype(np.float64)
-        scaled = query * index.column_scale_E[:width]
-        q_norm = float(np.linalg.norm(query))
-        delta = float(np.abs(scaled).sum()) / (_MOST_LEVELS - width / 2)
-        if delta == 0.0:
-            delta = 1.0
-        reach = q_norm * float(self._norm_max[place]) + self._bias_max
-        if not (reach < _LARGEST and _LEAST_DELTA <= delta < _LARGEST):
-            return None
-        levels = np.zeros(width + width % 2)
-        levels[:width] = np.rint(scaled / delta)
-        rest = scaled / delta - levels[:width]
-        terms = np.array(
-            [
-                delta,
-                q_norm,
-                delta * np.linalg.norm(rest),
-                delta * np.linalg.norm(levels),
-                kernel.SLACK * self._bias_max + 1e-40,
-            ]
-        )
-        k = min(k, len(self._bias))
-        scores, rows = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
-        size = kernel.check(self._table, self._bias, query, rows_N, bonus_N, scores, rows, 0)
-        size, scanned, checked = kernel.scan(
-            index.codes_KPR,
-            index.row_scale_V,
-            index.error_WK[place],
-            index.length_WK[place],
-            index.norm_WK[place],
-            index.bias_K,
-            self._table,
-            self._bias,
-            query,
-            levels.astype(np.int16),
-            terms,
-            _EVERYTHING if allowed_V is None else allowed_V,
-            handled_H,
-            scores,
-            rows,
-            size,
-        )
-        best_rows, best_scores = best(scores[:size], rows[:size], k)
-        checked += len(rows_N)
-        return Found(
-            rows=best_rows,
-            scores=best_scores,
-            scanned=scanned,
-            checked=checked,
-            multiply_adds=width * (scanned + checked),
-        )
+        query = query_QE.astype(np.float64)
+        k_Q = np.array([min(task.k, len(self._bias)) for task in tasks])
+        scores = np.empty((queries, k_Q.max()), dtype=np.float32)
+        rows = np.empty((queries, k_Q.max()), dtype=np.int64)
+        counts = np.zeros((queries, 3), dtype=np.int64)
+        terms = np.empty((queries, 6))
+        levels = np.empty((queries, (width + 1) // 2 + 1, 2), dtype=np.int16)
+        for q, (task, k) in enumerate(zip(tasks, k_Q, strict=True)):
+            terms[q] = self._prepare(query[q], levels[q])
+            counts[q, 0] = kernel.check(
+                self._table, self._bias, query[q], task.rows, task.bonus,
+                scores[q, :k], rows[q, :k], 0,
+            )  # fmt: skip
+            counts[q, 2] = len(task.rows)
+        masks, mask_Q = _stacked([task.allowed_V for task in tasks])
+        kernel.scan(
+            index.codes_KPR, index.row_scale_V, index.scale_K, index.error_WK[place],
+            index.length_WK[place], index.norm_WK[place], index.bias_K, self._table, self._bias,
+            query, levels, terms, masks, mask_Q,
+            np.concatenate([task.handled for task in tasks]),
+            np.cumsum([0, *(len(task.handled) for task in tasks)]),
+            scores, rows, k_Q, counts,
+        )  # fmt: skip
+        answers = []
+        for q, (size, scanned, checked) in enumerate(counts.tolist()):
+            best_rows, best_scores = best(scores[q, :size], rows[q, :size], size)
+            answers.append(
+                Found(
+                    rows=best_rows,
+                    scores=best_scores,
+                    scanned=scanned,
+                    checked=checked,
+                    multiply_adds=width * (scanned + checked),
+                )
+            )
+        return answers
+
+    def _prepare(self, query_E: NDArray[np.float64], levels_P2: NDArray[np.int16]) -> list[float]:
+        """Write the query's integers as the kernel reads them; return its terms."""
+        width = len(query_E)
+        scaled = query_E * self._index.column_scale_E[:width]
+        delta = self._delta(scaled)
+        whole = np.zeros(width + width % 2)
+        whole[:width] = np.rint(scaled / delta)
+        rest = scaled / delta - whole[:width]
+        # A byte is low + 16 * high. low * k0 + high * k1 = byte * k0 + high * (k1 - 16 * k0), and
+        # arithmetic modulo 2^16 forgives what does not fit.
+        pairs = whole.astype(np.int64).reshape(-1, 2)
+        levels_P2[:-1, 0] = pairs[:, 0]
+        levels_P2[:-1, 1] = (pairs[:, 1] - 16 * pairs[:, 0]).astype(np.int16)
+        levels_P2[-1] = -8 * pairs.sum()
+        return [
+            delta,
+            float(np.linalg.norm(query_E)),
+            delta * float(np.linalg.norm(rest)),
+            delta * float(np.linalg.norm(whole)),
+            0.5 * float(whole.sum()),
+            kernel.SLACK * self._bias_max + 1e-40,
+        ]
+
+    @staticmethod
+    def _delta(scaled_E: NDArray[np.float64]) -> float:
+        total = float(np.abs(scaled_E).sum())
+        return total / (_MOST_LEVELS - len(scaled_E) / 2) if total else 1.0
+
+
+def _stacked(
+    masks: Sequence[NDArray[np.bool_] | None],
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return (distinct masks stacked, the row of each query's mask or -1)."""
+    distinct = {id(mask): mask for mask in masks if mask is not None}
+    if not distinct:
+        return _NO_MASKS, np.full(len(masks), -1)
+    places = {key: place for place, key in enumerate(distinct)}
+    stacked = (
+        next(iter(distinct.values()))[None]
+        if len(distinct) == 1
+        else np.stack(list(distinct.values()))
+    )
+    return stacked, np.array([-1 if mask is None else places[id(mask)] for mask in masks])

@@ -9,6 +9,7 @@ answer is the brute-force answer bit for bit, and the same on either path.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from models.search.contract import Found, Wanted
 from models.search.exact import Floats, Rows, best, exact_scores
 from models.search.plain import product, product_error, shortlist
 from models.search.rows import handled, to_check
+from models.search.task import Task
+
+if TYPE_CHECKING:
+    from models.search.scan import NibbleScan
 
 INDEX_FROM_ROWS = 30_000
 """Smaller catalogs are searched faster by a plain product, and need no compiled scan."""
@@ -52,7 +57,7 @@ class CatalogSearch:
         if not all(np.isfinite(float(bound)) for bound in bounds):
             raise ValueError("the item table or bias holds a value that is not finite")
         self._bias_max = float(np.abs(self._bias).max())
-        self._scan = None
+        self._scan: NibbleScan | None = None
         self._norm_max: dict[int, float] = {}
         if len(self._table) >= index_from:
             from models.search.scan import NibbleScan
@@ -69,24 +74,25 @@ class CatalogSearch:
         queries = query_BE.detach().numpy()
         if not np.isfinite(queries).all():
             raise ValueError("a query vector is not finite")
-        scores_BV: Tensor | None = None
-        answers: list[Found] = []
+        answers: dict[int, Found] = {}
+        scanned: dict[int, Task] = {}
+        product_of: list[int] = []
         for place, (query_E, one) in enumerate(zip(queries, wanted, strict=True)):
-            found = self._indexed(query_E, one)
-            if found is None:
-                if scores_BV is None:
-                    scores_BV = product(self._table_VE, self._bias_V, query_BE)
-                found = self._plain(query_E, scores_BV[place], one)
-            answers.append(found)
-        return answers
-
-    def _indexed(self, query_E: Floats, one: Wanted) -> Found | None:
-        rows, bonus = to_check(one)
-        if one.candidates is not None:
-            return self._found(query_E, rows, bonus, one.k, scanned=0)
-        if self._scan is None:
-            return None
-        return self._scan.top(query_E, rows, bonus, handled(one), one.allowed_V, one.k)
+            rows, bonus = to_check(one)
+            if one.candidates is not None:
+                answers[place] = self._found(query_E, rows, bonus, one.k, scanned=0)
+            elif self._scan is not None and self._scan.covers(query_E):
+                scanned[place] = Task(one.k, rows, bonus, handled(one), one.allowed_V)
+            else:
+                product_of.append(place)
+        if self._scan is not None and scanned:
+            found = self._scan.top(queries[list(scanned)], list(scanned.values()))
+            answers.update(zip(scanned, found, strict=True))
+        if product_of:
+            scores_BV = product(self._table_VE, self._bias_V, query_BE[product_of])
+            for place, scores_V in zip(product_of, scores_BV, strict=True):
+                answers[place] = self._plain(queries[place], scores_V, wanted[place])
+        return [answers[place] for place in range(len(wanted))]
 
     def _plain(self, query_E: Floats, scores_V: Tensor, one: Wanted) -> Found:
         rows, bonus = to_check(one)

@@ -93,7 +93,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, Any, Any, list[Wanted]]:
 
 
 @pytest.mark.parametrize("index_from", [NEVER, ALWAYS], ids=["plain", "index"])
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases())
 def test_answers_are_those_of_brute_force(index_from: int, case: Any) -> None:
     table_VE, bias, queries, wanted = case
