@@ -120,7 +120,7 @@ def _take_weights_signed(forger: Forger) -> bool:
 
 def _shape(forger: Forger) -> bool:
     def change(tensors: dict[str, torch.Tensor], name: str) -> None:
-        tensors[name] = torch.cat([tensors[name], tensors[name]])
+        tensors[name] = torch.stack([tensors[name], tensors[name]])
 
     forger.tensors(change)
     return True
