@@ -25,6 +25,9 @@ from service.store.embedded import EmbeddedServer, EmbeddedServerError
 
 log = logging.getLogger("canet.serve")
 
+# Longer than proxies keep idle connections (usually 60 s): the side that sends the next request
+# has to be the one that closes, or requests are lost on a connection that is just going away.
+_KEEP_ALIVE_SECONDS = 75
 _CANNOT_LISTEN = 3  # as the server itself exits when it cannot
 
 
@@ -164,6 +167,7 @@ def _server(app: FastAPI, settings: Settings) -> DrainingServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         http=guarded(settings.client_timeout_seconds),
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )

@@ -72,10 +72,7 @@ class State:
 def step(state: State, seen: Observation, limits: Limits) -> State:
     """Return the state after `seen`. Depends on nothing else and changes nothing."""
     objective, wait = limits.objective_seconds, seen.wait_seconds
-    calm = (
-        wait < objective * CALM_SHARE and seen.utilisation < CALM_UTILISATION and seen.refused == 0
-    )
-    calm_seconds = state.calm_seconds + seen.seconds if calm else 0.0
+    calm_seconds = _calm_seconds(state, seen, limits)
     hot = wait > objective * ADMIT_SHARE
     hot_seconds = state.hot_seconds + seen.seconds if hot else 0.0
     ended = calm_seconds >= HOLD_SECONDS
@@ -91,6 +88,15 @@ def step(state: State, seen: Observation, limits: Limits) -> State:
 def surcharge(pressure: float) -> float:
     """Return what `pressure` (0 to 1) adds to the price of compute: 0 for 0, smoothly rising."""
     return SURCHARGE_UNIT * float(SURCHARGE_SPAN**pressure - 1.0)
+
+
+def _calm_seconds(state: State, seen: Observation, limits: Limits) -> float:
+    wait, objective = seen.wait_seconds, limits.objective_seconds
+    if wait > objective * RAISE_SHARE or seen.refused:
+        return 0.0
+    if wait > objective * CALM_SHARE or seen.utilisation > CALM_UTILISATION:
+        return state.calm_seconds  # neither: a busy machine's hiccup does not undo the calm
+    return state.calm_seconds + seen.seconds
 
 
 def _pressure(pressure: float, seen: Observation, limits: Limits, *, ended: bool) -> float:

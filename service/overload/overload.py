@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +19,8 @@ log = logging.getLogger("canet.overload")
 
 PriceReason = Literal["published", "set", "overload"]
 TICK_SECONDS = 0.05
-# Rates are taken over several ticks: one batch more or less must not move the bound.
-SMOOTHING = 0.3
+# Over which the rate is taken: one batch more or less must not move the bound.
+RATE_SECONDS = 1.0
 
 
 class OverloadObserver(Protocol):
@@ -69,6 +70,7 @@ class Overload:
         self._busy_seconds = 0.0
         self._refused = 0
         self._silent_seconds = 0.0
+        self._last_wait = 0.0
         self._rate = 0.0
 
     @property
@@ -147,21 +149,25 @@ class Overload:
     def tick(self, seconds: float) -> None:
         """Step once; `seconds` have passed since the last time.
 
-        What exceeds TICK_SECONDS the event loop was late: every request waited that long too.
+        What exceeds TICK_SECONDS the event loop was late: whoever is inside waited that long too.
         """
         with self._lock:
             waits, self._waits = self._waits, []
             busy, self._busy_seconds = self._busy_seconds, 0.0
         refused, self._refused = self._refused, 0
-        # An engine that is stuck finishes nothing that could tell how long it took.
-        stuck = not waits and self._waiting() > 0
-        self._silent_seconds = self._silent_seconds + seconds if stuck else 0.0
+        # Between the batches of a slow engine the last wait still tells most. One that is stuck
+        # finishes nothing that could tell how long it took.
+        between = not waits and self._waiting() > 0
+        self._silent_seconds = self._silent_seconds + seconds if between else 0.0
+        if not between:
+            self._last_wait = sum(waits) / len(waits) if waits else 0.0
         wait = max(
-            sum(waits) / len(waits) if waits else 0.0,
+            self._last_wait,
             self._silent_seconds,
-            seconds - TICK_SECONDS,
+            seconds - TICK_SECONDS if self._inside else 0.0,
         )
-        self._rate += SMOOTHING * (len(waits) / seconds - self._rate)
+        weight = 1.0 - math.exp(-seconds / RATE_SECONDS)
+        self._rate += weight * (len(waits) / seconds - self._rate)
         seen = Observation(
             seconds=seconds,
             wait_seconds=wait,

@@ -91,6 +91,14 @@ def test_between_calm_and_too_long_the_price_stands(wait: float) -> None:
     assert after(raised, busy(wait), 30.0).pressure == 0.4
 
 
+def test_a_hiccup_now_and_then_does_not_put_the_end_off() -> None:
+    state = State(pressure=1.0, admitted=50)
+    hiccup = Observation(seconds=TICK, wait_seconds=0.02, utilisation=0.0, rate=0.0)
+    for _ in range(100):
+        state = step(step(state, idle(), LIMITS), hiccup, LIMITS)
+    assert (state.pressure, state.admitted) == (0.0, None)
+
+
 def test_a_full_overload_shrinks_within_a_second_and_then_bounds_admission() -> None:
     state, first = State(), None
     for tick in range(40):
