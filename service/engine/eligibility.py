@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from threading import Lock
 
 import numpy as np
@@ -97,7 +97,12 @@ def _texts(value: object) -> Iterable[str]:
 
 
 class PopularRanking:
-    """Rows by popularity: the checkpoint's recency-weighted list, then the catalog's own order."""
+    """Rows by popularity: the checkpoint's recency-weighted list, then the catalog's own order.
+
+    Safe to call from the event loop and the worker at once. Without a filter a call costs as
+    much as k, the exclusions and the candidates, whatever the size of the catalog; a filter may
+    cost a pass over it.
+    """
 
     def __init__(self, catalog: Catalog, popular: Iterable[tuple[str, float]]) -> None:
         listed: list[int] = []
@@ -112,27 +117,34 @@ class PopularRanking:
         known[0] = True
         rest = np.flatnonzero(~known)
         self._rows: Rows = np.concatenate([np.asarray(listed, dtype=np.int64), rest])
+        self._places = np.zeros(len(catalog) + 1, dtype=np.int64)
+        self._places[self._rows] = np.arange(len(self._rows))
         self._scores = np.concatenate([np.asarray(scores), np.zeros(len(rest))])
 
     def top(
         self, k: int, *, excluded: set[int], allowed: Mask | None, candidates: set[int] | None
     ) -> list[tuple[int, float]]:
         """Return the k most popular eligible (row, score), best first; fewer when fewer exist."""
-        rows, scores = self._rows, self._scores
-        if candidates is not None:
-            chosen = np.isin(rows, np.fromiter(candidates, dtype=np.int64, count=len(candidates)))
-            rows, scores = rows[chosen], scores[chosen]
-        if allowed is not None:
-            chosen = allowed[rows]
-            rows, scores = rows[chosen], scores[chosen]
         found: list[tuple[int, float]] = []
-        for start in range(0, len(rows), 1024):
-            stop = start + 1024
+        for places in self._in_order(k + len(excluded), candidates):
+            if allowed is not None:
+                places = places[allowed[self._rows[places]]]
             for row, score in zip(
-                rows[start:stop].tolist(), scores[start:stop].tolist(), strict=True
+                self._rows[places].tolist(), self._scores[places].tolist(), strict=True
             ):
                 if row not in excluded:
                     found.append((row, score))
                     if len(found) == k:
                         return found
         return found
+
+    def _in_order(self, first: int, candidates: set[int] | None) -> Iterator[Rows]:
+        """Yield places in the ranking, best first: the candidates', or all in growing pieces."""
+        if candidates is not None:
+            rows = np.fromiter(candidates, dtype=np.int64, count=len(candidates))
+            yield np.sort(self._places[rows])
+            return
+        start, size = 0, max(first, 64)
+        while start < len(self._rows):
+            yield np.arange(start, min(start + size, len(self._rows)))
+            start, size = start + size, min(size * 4, 2**16)
