@@ -218,9 +218,9 @@ def _settle_router(
 ) -> float:
     """Give the random router no favourite, and return the price that meets the share."""
     most = ranker.config.max_length
-    lengths_B = torch.tensor([min(len(row), most) for row in rows])
+    lengths_B = np.array([min(len(row), most) for row in rows])
     recent_BW = recent(rows)
-    features_BC = ranker.features(recent_BW, lengths_B)
+    features_BC = torch.from_numpy(ranker.features(recent_BW, lengths_B))
     assert isinstance(router.feature_mean, Tensor)
     assert isinstance(router.feature_scale, Tensor)
     router.feature_mean.copy_(features_BC.mean(0))
@@ -242,7 +242,7 @@ def _settle_router(
     )
 
     def share(price: float) -> float:
-        chosen_B = ranker.route(recent_BW, lengths_B, price)
+        chosen_B = torch.from_numpy(ranker.route(recent_BW, lengths_B, price))
         spent = encoder_BS.gather(1, chosen_B[:, None]).sum()
         return float(spent / encoder_BS[:, -1].sum())
 

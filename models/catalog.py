@@ -68,12 +68,9 @@ class Catalog:
 
     def encode(self, external_ids: Iterable[str]) -> tuple[list[int], list[str]]:
         """Return (known item ids in order, unknown external ids in order)."""
-        known: list[int] = []
-        unknown: list[str] = []
-        for external in external_ids:
-            row = self._rows.get(external)
-            if row is None:
-                unknown.append(external)
-            else:
-                known.append(row)
-        return known, unknown
+        wanted = tuple(external_ids)
+        rows = list(map(self._rows.get, wanted))
+        known = [row for row in rows if row is not None]
+        if len(known) == len(rows):
+            return known, []
+        return known, [external for external, row in zip(wanted, rows, strict=True) if row is None]

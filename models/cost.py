@@ -45,13 +45,14 @@ def buckets(max_length: int) -> tuple[int, ...]:
 
 
 def encoder_flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
-    """Return the FLOPs of `encode_last` for one history padded to `length`.
+    """Return the FLOPs of a body (`models/body.py`) for one history padded to `length`.
 
-    The last layer computes keys and values everywhere, the rest at the newest position only.
+    The last layer attends from the newest position only, its projections folded.
     """
     d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
+    across = config.num_heads * d
     inner_layer = 2 * length * (3 * d * d + d * d + 2 * d * f) + 4 * length * length * d
-    last_layer = 2 * length * 2 * d * d + 2 * (d * d + d * d + 2 * d * f) + 4 * length * d
+    last_layer = 2 * (2 * d * across + 2 * d * f) + 4 * length * across
     return 2 * length * e * d + (submodel.depth - 1) * inner_layer + last_layer + 2 * d * e
 
 

@@ -57,26 +57,7 @@ class TransitionMemory:
         rows = torch.div(cells, window, rounding_mode="floor")
         return rows, self.items[places].long(), self.weights[places] / age
 
-    def add_to(self, scores_BV: Tensor, recent_BW: Tensor, gains_B: Tensor) -> None:
-        """Add `gain * log(1 + evidence)` to `scores_BV` in place; touches known entries only."""
-        rows, items, weights = self.entries(recent_BW)
-        if not len(rows):
-            return
-        keys = rows * scores_BV.shape[1] + items
-        unique, inverse = torch.unique(keys, return_inverse=True)
-        evidence = torch.zeros(len(unique)).index_add_(0, inverse, weights)
-        gains = gains_B[torch.div(unique, scores_BV.shape[1], rounding_mode="floor")]
-        flat = scores_BV.view(-1)
-        flat[unique] += gains * torch.log1p(evidence)
-
     def flops(self) -> int:
         """The most FLOPs one history can cost: multiply and add for each entry read."""
         longest = int((self.offsets[1:] - self.offsets[:-1]).max()) if len(self.items) else 0
         return 2 * self.config.window * longest
-
-
-def newest(item_ids_BL: Tensor, lengths_B: Tensor, window: int) -> Tensor:
-    """Return the newest `window` items of right-padded histories, newest first, 0 if fewer."""
-    places = lengths_B[:, None] - 1 - torch.arange(window)
-    picked = torch.gather(item_ids_BL, 1, places.clamp(min=0, max=item_ids_BL.shape[1] - 1))
-    return torch.where(places >= 0, picked, 0)

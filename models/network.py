@@ -5,7 +5,8 @@ and attention is causal, no real position ever sees padding: a history's answer 
 on the padded length nor on its neighbours in the batch. Positions count from the oldest item.
 
 Published as masked in training and sliced in inference (CANet, F1 of its known faults), the two
-networks differ; here the same function runs on both, so there is nothing to differ.
+networks differ; here slices and copies share one definition. `models/body.py` is its form for
+serving, where only the newest position's output is needed.
 """
 
 # B batch, L length, E embedding width, D hidden width, H heads, K head width, F feed-forward,
@@ -90,32 +91,10 @@ def encode_all(weights: NetworkWeights, item_ids_BL: Tensor, *, dropout: Dropout
     hidden_BLD = _embed(weights, item_ids_BL, dropout)
     for block in weights.blocks:
         hidden_BLD = hidden_BLD + block.attention_gain * dropout(
-            _attend_all(block, hidden_BLD, weights.num_heads)
+            attend_all(block, hidden_BLD, weights.num_heads)
         )
-        hidden_BLD = hidden_BLD + block.ffn_gain * dropout(_feed_forward(block, hidden_BLD))
+        hidden_BLD = hidden_BLD + block.ffn_gain * dropout(feed_forward(block, hidden_BLD))
     return _project(weights, hidden_BLD)
-
-
-def encode_last(weights: NetworkWeights, item_ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
-    """Return the query vector after each history's newest item, (B, E) float32.
-
-    Equal to `encode_all` at position `lengths_B - 1` (to 1e-5), but the last layer computes
-    queries and feed-forward for that position only. `lengths_B` is int64, at least 1.
-    """
-    hidden_BLD = _embed(weights, item_ids_BL, keep)
-    for block in weights.blocks[:-1]:
-        hidden_BLD = hidden_BLD + block.attention_gain * _attend_all(
-            block, hidden_BLD, weights.num_heads
-        )
-        hidden_BLD = hidden_BLD + block.ffn_gain * _feed_forward(block, hidden_BLD)
-    block = weights.blocks[-1]
-    rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
-    last_BD = hidden_BLD[rows_B, lengths_B - 1]
-    last_BD = last_BD + block.attention_gain * _attend_last(
-        block, hidden_BLD, last_BD, lengths_B, weights.num_heads
-    )
-    last_BD = last_BD + block.ffn_gain * _feed_forward(block, last_BD)
-    return _project(weights, last_BD)
 
 
 def score_all(weights: NetworkWeights, query_BE: Tensor) -> Tensor:
@@ -131,9 +110,10 @@ def _embed(weights: NetworkWeights, item_ids_BL: Tensor, dropout: Dropout) -> Te
     return F.linear(dropout(embedded_BLE), weights.input_weight_DE, weights.input_bias_D)
 
 
-def _attend_all(block: BlockWeights, hidden_BLD: Tensor, num_heads: int) -> Tensor:
+def attend_all(block: BlockWeights, hidden_BLD: Tensor, num_heads: int) -> Tensor:
+    """Return causal self-attention of the normed `hidden_BLD`, (B, L, D), residual not added."""
     batch, length, width = hidden_BLD.shape
-    normed_BLD = _norm(hidden_BLD, block.norm_attention_weight_D, block.norm_attention_bias_D)
+    normed_BLD = layer_norm(hidden_BLD, block.norm_attention_weight_D, block.norm_attention_bias_D)
     qkv_BL3D = F.linear(normed_BLD, block.qkv_weight_3DD, block.qkv_bias_3D)
     qkv = qkv_BL3D.view(batch, length, 3, num_heads, width // num_heads)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -142,36 +122,18 @@ def _attend_all(block: BlockWeights, hidden_BLD: Tensor, num_heads: int) -> Tens
     return F.linear(mixed_BLD, block.out_weight_DD, block.out_bias_D)
 
 
-def _attend_last(
-    block: BlockWeights, hidden_BLD: Tensor, last_BD: Tensor, lengths_B: Tensor, num_heads: int
-) -> Tensor:
-    batch, length, width = hidden_BLD.shape
-    head_width = width // num_heads
-    norm = (block.norm_attention_weight_D, block.norm_attention_bias_D)
-    query = F.linear(
-        _norm(last_BD, *norm), block.qkv_weight_3DD[:width], block.qkv_bias_3D[:width]
-    ).view(batch, num_heads, 1, head_width)
-    key_value = F.linear(
-        _norm(hidden_BLD, *norm), block.qkv_weight_3DD[width:], block.qkv_bias_3D[width:]
-    ).view(batch, length, 2, num_heads, head_width)
-    key, value = key_value.permute(2, 0, 3, 1, 4)
-    visible_BL = torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
-    mixed = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=visible_BL[:, None, None, :]
-    )
-    return F.linear(mixed.reshape(batch, width), block.out_weight_DD, block.out_bias_D)
-
-
-def _feed_forward(block: BlockWeights, hidden: Tensor) -> Tensor:
-    normed = _norm(hidden, block.norm_ffn_weight_D, block.norm_ffn_bias_D)
+def feed_forward(block: BlockWeights, hidden: Tensor) -> Tensor:
+    """Return the block's feed-forward of the normed (..., D) `hidden`, residual not added."""
+    normed = layer_norm(hidden, block.norm_ffn_weight_D, block.norm_ffn_bias_D)
     inner = F.gelu(F.linear(normed, block.ffn_in_weight_FD, block.ffn_in_bias_F))
     return F.linear(inner, block.ffn_out_weight_DF, block.ffn_out_bias_D)
 
 
 def _project(weights: NetworkWeights, hidden: Tensor) -> Tensor:
-    normed = _norm(hidden, weights.norm_weight_D, weights.norm_bias_D)
+    normed = layer_norm(hidden, weights.norm_weight_D, weights.norm_bias_D)
     return F.linear(normed, weights.output_weight_ED, weights.output_bias_E)
 
 
-def _norm(hidden: Tensor, weight_D: Tensor, bias_D: Tensor) -> Tensor:
+def layer_norm(hidden: Tensor, weight_D: Tensor, bias_D: Tensor) -> Tensor:
+    """Return `hidden` normed over its last axis."""
     return F.layer_norm(hidden, weight_D.shape, weight_D, bias_D, NORM_EPS)

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from models.body import Floats, Ids
 from models.config import Submodel, SupernetConfig
 from models.cost import (
     Cost,
@@ -24,9 +26,17 @@ from models.cost import (
     router_flops,
     scoring_flops,
 )
-from models.memory import TransitionMemory, newest
-from models.network import encode_last, score_all
-from models.router import NEWEST, Router, choose, features, item_statistics
+from models.memory import TransitionMemory
+from models.memory_lookup import MemoryLookup, newest
+from models.onnx_body import checked_body
+from models.router import (
+    NEWEST,
+    Router,
+    RouterForward,
+    choose_places,
+    features,
+    item_statistics,
+)
 from models.submodel import extract
 from models.supernet import Supernet
 
@@ -51,8 +61,16 @@ class Ranker:
         self.router = router.eval() if router is not None else None
         tables: dict[int, Tensor] = {}
         self._weights = [extract(supernet, submodel, tables=tables) for submodel in self.served]
+        self._bodies = [checked_body(weights) for weights in self._weights]
+        self._tables = {width: table.numpy() for width, table in tables.items()}
+        self._positions = [weights.positions_LE.numpy() for weights in self._weights]
+        self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
         self.table_VE = supernet.table.detach()
-        self.statistics_VG = item_statistics(self.table_VE, memory)
+        self._item_bias_V = self._weights[-1].item_bias_V
+        self._lookup = MemoryLookup(memory) if memory is not None else None
+        self._statistics_VG = item_statistics(self.table_VE, memory).numpy()
+        self._statistics_VG[0] = 0.0
+        self._router_forward = RouterForward(router) if router is not None else None
         self._memory_flops = memory.flops() if memory is not None else 0
         self.buckets = buckets(self.config.max_length)
         self._router_flops = (
@@ -68,14 +86,16 @@ class Ranker:
             for length in self.buckets
         }
         full = self.full_cost(self.config.max_length).total
-        self.cost_ratio_NS = torch.tensor(
+        self._buckets_N = np.array(self.buckets)
+        self.cost_ratio_NS = np.array(
             [
                 [
                     (self._costs[place, length].total + self._router_flops) / full
                     for place in range(len(self.served))
                 ]
                 for length in self.buckets
-            ]
+            ],
+            dtype=np.float32,
         )
 
     def bucket(self, length: int) -> int:
@@ -93,49 +113,69 @@ class Ranker:
         """Return what the full network alone spends on one history padded to `bucket`."""
         return full_cost(self.config, bucket, self._memory_flops)
 
-    def quality(self, recent_BW: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return quality_BS: what the router expects of each served submodel, 0..1.
+    def features(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
+        """Return the router's features, (B, ROUTER_FEATURES) float32.
 
         `recent_BW` int64: the NEWEST newest items, newest first, padded with 0; `lengths_B`
         int64 counts the items the network reads, 1..max_length.
         """
-        assert self.router is not None, "this ranker was built without a router"
-        out: Tensor = self.router(self.features(recent_BW, lengths_B))
-        return out
+        return features(self._statistics_VG, recent_BW, lengths_B, self.config.max_length)
 
-    def features(self, recent_BW: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return the router's features, (B, ROUTER_FEATURES) float32."""
-        return features(self.statistics_VG, recent_BW, lengths_B, self.config.max_length)
+    def quality(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
+        """Return quality_BS float32: what the router expects of each served submodel, 0..1."""
+        assert self._router_forward is not None, "this ranker was built without a router"
+        return self._router_forward(self.features(recent_BW, lengths_B))
 
-    def cost_ratios(self, lengths_B: Tensor) -> Tensor:
+    def cost_ratios(self, lengths_B: Ids | Tensor) -> Floats:
         """Return cost_BS: total FLOPs, router charged, over the full network's at full length."""
-        places = torch.bucketize(lengths_B, torch.tensor(self.buckets))
-        return self.cost_ratio_NS[places]
+        return self.cost_ratio_NS[np.searchsorted(self._buckets_N, lengths_B)]
 
-    def route(
-        self,
-        recent_BW: Tensor,
-        lengths_B: Tensor,
-        price: float,
-        allowed_BS: Tensor | None = None,
-    ) -> Tensor:
+    def route(self, recent_BW: Ids, lengths_B: Ids, price: float) -> Ids:
         """Return the place in `served` of every history's submodel, (B,) int64; deterministic."""
-        return choose(
-            self.quality(recent_BW, lengths_B), self.cost_ratios(lengths_B), price, allowed_BS
-        )
+        return choose_places(self.quality(recent_BW, lengths_B), self.cost_ratios(lengths_B), price)
 
-    def encode(self, place: int, item_ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
+    def encode(self, place: int, item_ids_BL: Ids, lengths_B: Ids) -> Floats:
         """Return query_BE of submodel `served[place]`; histories right-padded with 0, int64."""
-        return encode_last(self._weights[place], item_ids_BL, lengths_B)
+        embedded_BLE = self._tables[self.served[place].emb_width].take(item_ids_BL, axis=0)
+        embedded_BLE += self._positions[place][: item_ids_BL.shape[1]]
+        return self._bodies[place](embedded_BLE, lengths_B)
 
-    def score(self, place: int, query_BE: Tensor, item_ids_BL: Tensor, lengths_B: Tensor) -> Tensor:
+    def score_into(
+        self, scores_BV: Floats, query_BE: Floats, gains_B: Floats, recent_BW: Ids
+    ) -> None:
+        """Write every row's score, memory added, into `scores_BV`; padding's row gets -inf.
+
+        `scores_BV` is float32 and contiguous and may have more columns than the catalog has rows;
+        those are left alone. Queries may come from any submodels of one embedding width, each
+        with its gain; `recent_BW` int64 is the memory's window, newest item first, 0 where there
+        are fewer.
+        """
+        bonus = None
+        if self._lookup is not None:
+            bonus = self._lookup.bonus(recent_BW, gains_B, scores_BV)
+        table_VE = torch.from_numpy(self._tables[query_BE.shape[1]])
+        torch.addmm(
+            self._item_bias_V,
+            torch.from_numpy(query_BE),
+            table_VE.T,
+            out=torch.from_numpy(scores_BV)[:, : len(table_VE)],
+        )
+        if bonus is not None:
+            bonus.add_to(scores_BV.reshape(-1))
+        scores_BV[:, 0] = -np.inf
+
+    def score(self, place: int, query_BE: Floats, item_ids_BL: Ids, lengths_B: Ids) -> Tensor:
         """Return scores_BV float32 of every row, memory added; padding's row is -inf."""
-        weights = self._weights[place]
-        scores_BV = score_all(weights, query_BE)
-        if self.memory is not None:
-            recent_BW = newest(item_ids_BL, lengths_B, self.memory.config.window)
-            self.memory.add_to(scores_BV, recent_BW, weights.memory_gain.expand(len(query_BE)))
-        return scores_BV
+        scores_BV = np.empty((len(query_BE), self.config.num_items + 1), dtype=np.float32)
+        gains_B = np.full(len(query_BE), self.gains_S[place], dtype=np.float32)
+        window_BW = newest(item_ids_BL, lengths_B, self.window)
+        self.score_into(scores_BV, query_BE, gains_B, window_BW)
+        return torch.from_numpy(scores_BV)
+
+    @property
+    def window(self) -> int:
+        """How many of the newest items the memory reads; 0 without one."""
+        return self._lookup.window if self._lookup is not None else 0
 
     @property
     def body_bytes(self) -> int:
@@ -143,23 +183,24 @@ class Ranker:
         return sum(weights.body_bytes() for weights in self._weights)
 
 
-def stack(histories: Sequence[Sequence[int]], length: int) -> tuple[Tensor, Tensor]:
+def stack(histories: Sequence[Sequence[int] | Ids], length: int) -> tuple[Ids, Ids]:
     """Return (item_ids_BL, lengths_B) int64 of the newest `length` items of each, right-padded."""
-    cut = [list(history[-length:]) for history in histories]
-    rows = [items + [0] * (length - len(items)) for items in cut]
-    return (
-        torch.tensor(rows, dtype=torch.int64).view(len(cut), length),
-        torch.tensor([len(items) for items in cut], dtype=torch.int64),
-    )
+    item_ids_BL = np.zeros((len(histories), length), dtype=np.int64)
+    lengths_B = np.empty(len(histories), dtype=np.int64)
+    for place, history in enumerate(histories):
+        count = min(len(history), length)
+        item_ids_BL[place, :count] = history[-length:]
+        lengths_B[place] = count
+    return item_ids_BL, lengths_B
 
 
-def recent(histories: Sequence[Sequence[int]], window: int = NEWEST) -> Tensor:
+def recent(histories: Sequence[Sequence[int] | Ids], window: int = NEWEST) -> Ids:
     """Return the newest `window` items of each history, newest first, 0 where there are fewer."""
-    rows = []
-    for history in histories:
-        items = list(history[-window:])[::-1]
-        rows.append(items + [0] * (window - len(items)))
-    return torch.tensor(rows, dtype=torch.int64).view(len(histories), window)
+    recent_BW = np.zeros((len(histories), window), dtype=np.int64)
+    if window:
+        for place, history in enumerate(histories):
+            recent_BW[place, : min(len(history), window)] = history[: -window - 1 : -1]
+    return recent_BW
 
 
 def load_ranker(

@@ -12,15 +12,22 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.memory import TransitionMemory
 
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
 TABLE_COLUMNS = 16
 NEWEST = 10
 ITEM_STATISTICS = 3
+FEATURE_LIMIT = 5.0
+_TINY = 1e-6
 ROUTER_FEATURES = 5 + 2 * ITEM_STATISTICS + 2 * TABLE_COLUMNS
 
 
@@ -45,9 +52,7 @@ def item_statistics(table_VE: Tensor, memory: TransitionMemory | None) -> Tensor
     return torch.cat([torch.stack([rank_V, torch.log1p(mass_V), focus_V], 1), prefix_VT], 1)
 
 
-def features(
-    statistics_VG: Tensor, recent_BW: Tensor, lengths_B: Tensor, max_length: int
-) -> Tensor:
+def features(statistics_VG: Floats, recent_BW: Ids, lengths_B: Ids, max_length: int) -> Floats:
     """Return the router's view of histories, (B, ROUTER_FEATURES) float32.
 
     `recent_BW` int64 holds the NEWEST newest items, newest first, 0 where there are fewer, at
@@ -55,24 +60,32 @@ def features(
     alike these are, and the newest item's and the mean table prefix. Depends on no other
     history of the batch.
     """
-    present_BW1 = (recent_BW > 0).unsqueeze(2).to(torch.float32)
-    count_B1 = present_BW1.sum(1)
-    stats_BWG = statistics_VG[recent_BW] * present_BW1
+    count_B1 = np.minimum(lengths_B, recent_BW.shape[1]).astype(np.float32)[:, None]
+    stats_BWG = statistics_VG.take(recent_BW, axis=0)
     newest_BG = stats_BWG[:, 0]
-    mean_BG = stats_BWG.sum(1) / count_B1
-    spread_B = ((stats_BWG[:, :, 0] - mean_BG[:, :1]).square() * present_BW1[:, :, 0]).sum(1)
+    mean_BG = stats_BWG.sum(axis=1) / count_B1
+    apart_BW = (stats_BWG[:, :, 0] - mean_BG[:, :1]) * (recent_BW > 0)
     prefix_BWT = stats_BWG[:, :, ITEM_STATISTICS:]
-    mean_BT = mean_BG[:, ITEM_STATISTICS:]
-    norms_B = prefix_BWT.norm(dim=2).sum(1) / count_B1[:, 0]
-    lengths = lengths_B.to(torch.float32)
-    columns = [
-        torch.log1p(lengths) / math.log1p(max_length),
-        lengths / max_length,
-        (spread_B / count_B1[:, 0]).sqrt(),
-        mean_BT.norm(dim=1) / norms_B.clamp(min=1e-6),
-        F.cosine_similarity(newest_BG[:, ITEM_STATISTICS:], mean_BT, dim=1, eps=1e-6),
-    ]
-    return torch.cat([torch.stack(columns, 1), newest_BG, mean_BG], 1)
+    newest_BT, mean_BT = newest_BG[:, ITEM_STATISTICS:], mean_BG[:, ITEM_STATISTICS:]
+    mean_norm_B = _norms(mean_BT)
+    out_BC = np.empty((len(lengths_B), ROUTER_FEATURES), dtype=np.float32)
+    out_BC[:, 0] = np.log1p(lengths_B) / math.log1p(max_length)
+    out_BC[:, 1] = lengths_B / max_length
+    out_BC[:, 2] = _norms(apart_BW) / np.sqrt(count_B1[:, 0])
+    out_BC[:, 3] = mean_norm_B / np.maximum(_norms(prefix_BWT).sum(axis=1) / count_B1[:, 0], _TINY)
+    out_BC[:, 4] = np.einsum("bt,bt->b", newest_BT, mean_BT) / (
+        np.maximum(_norms(newest_BT), _TINY) * np.maximum(mean_norm_B, _TINY)
+    )
+    width = newest_BG.shape[1]
+    out_BC[:, 5 : 5 + width] = newest_BG
+    out_BC[:, 5 + width :] = mean_BG
+    return out_BC
+
+
+def _norms(vectors: Floats) -> Floats:
+    """Return the Euclidean norm over the last axis."""
+    norms: Floats = np.sqrt(np.einsum("...t,...t->...", vectors, vectors))
+    return norms
 
 
 class Router(nn.Module):
@@ -92,22 +105,61 @@ class Router(nn.Module):
         """Return quality_BS, float32."""
         assert isinstance(self.feature_mean, Tensor)
         assert isinstance(self.feature_scale, Tensor)
-        standard_BC = ((features_BC - self.feature_mean) / self.feature_scale).clamp(-5.0, 5.0)
+        standard_BC = ((features_BC - self.feature_mean) / self.feature_scale).clamp(
+            -FEATURE_LIMIT, FEATURE_LIMIT
+        )
         out: Tensor = self.output(torch.relu(self.hidden(standard_BC)))
         return out
 
 
-def choose(
-    quality_BS: Tensor, cost_BS: Tensor, price: float, allowed_BS: Tensor | None = None
-) -> Tensor:
+class RouterForward:
+    """A router's forward pass on plain arrays: equal to the module's, without its overhead.
+
+    The weights are the module's own memory.
+    """
+
+    def __init__(self, router: Router) -> None:
+        arrays = {name: tensor.numpy() for name, tensor in router.state_dict().items()}
+        self._mean_C = arrays["feature_mean"]
+        self._scale_C = arrays["feature_scale"]
+        self._hidden_CR = arrays["hidden.weight"].T
+        self._hidden_bias_R = arrays["hidden.bias"]
+        self._output_RS = arrays["output.weight"].T
+        self._output_bias_S = arrays["output.bias"]
+
+    def __call__(self, features_BC: Floats) -> Floats:
+        """Return quality_BS, float32."""
+        standard_BC = (features_BC - self._mean_C) / self._scale_C
+        np.minimum(
+            np.maximum(standard_BC, -FEATURE_LIMIT, out=standard_BC), FEATURE_LIMIT, out=standard_BC
+        )
+        hidden_BR = standard_BC @ self._hidden_CR
+        hidden_BR += self._hidden_bias_R
+        np.maximum(hidden_BR, np.float32(0), out=hidden_BR)
+        quality_BS: Floats = hidden_BR @ self._output_RS
+        quality_BS += self._output_bias_S
+        return quality_BS
+
+
+def choose_places(
+    quality_BS: NDArray[np.floating],
+    cost_BS: NDArray[np.floating],
+    price: float,
+    allowed_BS: NDArray[np.bool_] | None = None,
+) -> Ids:
     """Return the chosen submodel per history, (B,) int64.
 
     Maximises quality minus price times cost; the first, cheapest one wins a tie. `cost_BS` is
-    relative to the full network at full length. A row of `allowed_BS` (bool) that allows nothing
-    gets submodel 0, the cheapest.
+    relative to the full network at full length. A row of `allowed_BS` that allows nothing gets
+    submodel 0, the cheapest.
     """
-    value_BS = quality_BS - price * cost_BS
+    value_BS = quality_BS - cost_BS * cost_BS.dtype.type(price)
     if allowed_BS is not None:
-        value_BS = value_BS.masked_fill(~allowed_BS, -torch.inf)
-    best_B1 = value_BS.max(dim=1, keepdim=True).values
-    return (value_BS >= best_B1).to(torch.int8).argmax(dim=1)
+        value_BS[~allowed_BS] = -np.inf
+    places: Ids = value_BS.argmax(axis=1)
+    return places
+
+
+def choose(quality_BS: Tensor, cost_BS: Tensor | Floats, price: float) -> Tensor:
+    """Return `choose_places` of the router module's output as a tensor."""
+    return torch.from_numpy(choose_places(quality_BS.detach().numpy(), np.asarray(cost_BS), price))

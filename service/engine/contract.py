@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 ComputeMode = Literal["auto", "full", "fixed"]
 Part = Literal["router", "encoder", "scoring"]
@@ -79,8 +79,7 @@ class Flops:
         return self.router + self.encoder + self.scoring
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankedItem:
+class RankedItem(NamedTuple):
     """One recommended item; higher scores rank first, ties by falling popularity."""
 
     external_id: str

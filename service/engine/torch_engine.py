@@ -1,4 +1,4 @@
-"""The engine that runs a checkpoint with torch: encode ids, route once, group, score, decode."""
+"""The engine that runs a checkpoint: encode ids, route once, group, score, decode."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.config import Submodel
 from models.cost import Cost
 from models.ranker import load_ranker, recent, stack
-from models.router import choose
 from models.topk import top_rows
 from service.engine.accounting import Accounting, GroupCost
 from service.engine.contract import (
@@ -34,22 +33,36 @@ from service.engine.contract import (
     UnknownItemError,
     UnknownSubmodelError,
 )
-from service.engine.eligibility import AttributeIndex, Mask, PopularRanking
+from service.engine.eligibility import AttributeIndex, PopularRanking
+from service.engine.prepared import Prepared, close_ineligible, prepare
+from service.engine.routing import Dispatcher
+from service.engine.selection import Floats, ScoreBuffer
 
 
-@dataclass(slots=True)
-class _Prepared:
-    """A query in rows of this engine's tables."""
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Queries of one submodel and padded length, encoded."""
 
-    query: Query
-    history: list[int]
-    missing: tuple[str, ...]
-    excluded: set[int]
-    candidates: list[int] | None
-    allowed: Mask | None
-    bucket: int = 0
-    place: int = 0
-    reason: str = "router"
+    place: int
+    members: list[int]
+    query_BE: Floats
+    cpu_seconds: float
+
+
+class _Clock:
+    """Wall and CPU seconds of this thread between laps."""
+
+    __slots__ = ("_cpu", "_wall")
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.thread_time()
+
+    def lap(self) -> tuple[float, float]:
+        """Return (wall, CPU) seconds since the last lap."""
+        wall, cpu = time.perf_counter(), time.thread_time()
+        lapsed = wall - self._wall, cpu - self._cpu
+        self._wall, self._cpu = wall, cpu
+        return lapsed
 
 
 class TorchEngine:
@@ -75,10 +88,26 @@ class TorchEngine:
         self._attributes = AttributeIndex(checkpoint.catalog)
         self._popular = PopularRanking(checkpoint.catalog, checkpoint.popular)
         self._places = {submodel.name: place for place, submodel in enumerate(served)}
-        self._price = manifest.router.price if price is None else price
-        self._routable = self._routable_places(manifest.router.submodels, allowed)
+        paid = manifest.router.price if price is None else price
+        self._dispatcher = Dispatcher(
+            self._ranker,
+            self._places,
+            price=paid,
+            routed=manifest.router.submodels,
+            allowed=allowed,
+        )
+        self._buffer = ScoreBuffer(len(checkpoint.catalog) + 1)
         self._accounting = Accounting(full=served[-1].name)
         self._norms_V = self._ranker.table_VE.norm(dim=1).clamp(min=1e-12)
+        self._flops = {
+            (place, bucket, routed): _flops(self._ranker.cost(place, bucket, routed=routed))
+            for place in range(len(served))
+            for bucket in self._ranker.buckets
+            for routed in (True, False)
+        }
+        self._flops_full = {
+            bucket: _flops(self._ranker.full_cost(bucket)) for bucket in self._ranker.buckets
+        }
         self._info = ModelInfo(
             version=manifest.version,
             digest=checkpoint.digest,
@@ -86,35 +115,12 @@ class TorchEngine:
             trained_at_unix=datetime.fromisoformat(manifest.created_at).timestamp(),
             num_items=len(checkpoint.catalog),
             max_length=checkpoint.config.max_length,
-            price=self._price,
-            submodels=tuple(
-                SubmodelInfo(
-                    name=entry.name,
-                    depth=submodel.depth,
-                    width=submodel.width,
-                    emb_width=submodel.emb_width,
-                    flops=entry.flops,
-                    flops_ratio=entry.flops_ratio,
-                )
-                for entry, submodel in zip(manifest.submodels, served, strict=True)
-            ),
+            price=paid,
+            submodels=tuple(self._submodel_info(place) for place in range(len(served))),
             filterable_fields=self._attributes.fields,
             offline_metrics=manifest.metrics,
             parent=manifest.parent,
         )
-
-    def _routable_places(self, routed: Sequence[str], allowed: Sequence[str] | None) -> Tensor:
-        names = set(routed)
-        if allowed is not None:
-            unknown = sorted(set(allowed) - set(self._places))
-            if unknown:
-                raise ValueError(
-                    f"submodels {unknown} are not served; served are {sorted(self._places)}"
-                )
-            names &= set(allowed)
-        if not names:
-            raise ValueError("the allow-list leaves the router no submodel")
-        return torch.tensor([name in names for name in self._places])
 
     @property
     def info(self) -> ModelInfo:
@@ -152,45 +158,33 @@ class TorchEngine:
         cosines_V[row] = -torch.inf
         return self._decode(*top_rows(cosines_V, k))
 
-    @torch.inference_mode()
     def recommend(
         self, queries: Sequence[Query], price: Price = AS_PUBLISHED
     ) -> tuple[list[Ranking], BatchTimings]:
         """Return one ranking per query, in order; no query's answer depends on another's."""
-        began = time.perf_counter()
-        cpu = time.thread_time()
+        clock = _Clock()
         prepared = [self._prepare(query) for query in queries]
-        known = [one for one in prepared if one.history]
-        self._route(known, price)
-        router_cpu = time.thread_time() - cpu
-        route_seconds = time.perf_counter() - began
-        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, one in enumerate(prepared):
-            if one.history:
-                groups[one.place, one.bucket].append(index)
-        rankings: list[Ranking | None] = [None] * len(queries)
-        encode_seconds = score_seconds = 0.0
-        costs: list[GroupCost] = []
-        for (place, bucket), members in groups.items():
-            cpu, began = time.thread_time(), time.perf_counter()
-            ids_BL, lengths_B = stack([prepared[i].history for i in members], bucket)
+        known = [index for index, one in enumerate(prepared) if one.length]
+        self._dispatcher.dispatch([prepared[index] for index in known], price)
+        route_seconds, router_cpu = clock.lap()
+        encoded: defaultdict[int, list[_Encoded]] = defaultdict(list)
+        encode_seconds = 0.0
+        for (place, bucket), members in self._grouped(prepared, known).items():
+            ids_BL, lengths_B = stack([prepared[index].history for index in members], bucket)
             query_BE = self._ranker.encode(place, ids_BL, lengths_B)
-            encoded, encoded_cpu = time.perf_counter(), time.thread_time()
-            scores_BV = self._ranker.score(place, query_BE, ids_BL, lengths_B)
-            for scores_V, index in zip(scores_BV, members, strict=True):
-                rankings[index] = self._rank(prepared[index], scores_V)
-            encode_seconds += encoded - began
-            score_seconds += time.perf_counter() - encoded
-            costs.append(
-                GroupCost(
-                    submodel=self._ranker.served[place].name,
-                    members=tuple(members),
-                    cpu_seconds={
-                        "encoder": encoded_cpu - cpu,
-                        "scoring": time.thread_time() - encoded_cpu,
-                    },
-                )
-            )
+            seconds, cpu = clock.lap()
+            encode_seconds += seconds
+            encoded[query_BE.shape[1]].append(_Encoded(place, members, query_BE, cpu))
+        rankings: list[Ranking | None] = [None] * len(queries)
+        score_seconds = 0.0
+        costs: list[GroupCost] = []
+        for groups in encoded.values():
+            members = [index for group in groups for index in group.members]
+            for index, ranking in zip(members, self._rank(groups, prepared), strict=True):
+                rankings[index] = ranking
+            seconds, cpu = clock.lap()
+            score_seconds += seconds
+            costs += [self._group_cost(group, cpu / len(members)) for group in groups]
         answers = [
             ranking if ranking is not None else self._popular_ranking(one, reason="no_history")
             for one, ranking in zip(prepared, rankings, strict=True)
@@ -201,121 +195,87 @@ class TorchEngine:
             score_seconds=score_seconds,
             work=self._accounting.work(answers, costs, router_cpu),
             full_cpu_per_flop=self._accounting.full_cpu_per_flop(
-                answers, len({bucket for _, bucket in groups})
+                answers, len({prepared[index].bucket for index in known})
             ),
         )
 
-    def _prepare(self, query: Query) -> _Prepared:
-        history, missing = self._catalog.encode(query.history)
-        excluded_rows, missing_excluded = self._catalog.encode(query.exclude_items)
-        excluded = set(excluded_rows)
-        if query.exclude_seen:
-            excluded.update(history)
-        candidates: list[int] | None = None
-        if query.candidates is not None:
-            found, missing_candidates = self._catalog.encode(query.candidates)
-            candidates = sorted(set(found) - excluded)
-            missing = missing + missing_candidates
-        allowed = self._attributes.mask(query.filter) if query.filter is not None else None
-        one = _Prepared(
-            query=query,
-            history=history,
-            missing=tuple(dict.fromkeys(missing + missing_excluded)),
-            excluded=excluded,
-            candidates=candidates,
-            allowed=allowed,
+    def _prepare(self, query: Query) -> Prepared:
+        return prepare(query, self._catalog, self._attributes, self._ranker.config.max_length)
+
+    @staticmethod
+    def _grouped(
+        prepared: Sequence[Prepared], known: Sequence[int]
+    ) -> dict[tuple[int, int], list[int]]:
+        """Return the places in the batch by (submodel, padded length)."""
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for index in known:
+            groups[prepared[index].place, prepared[index].bucket].append(index)
+        return groups
+
+    def _rank(self, groups: Sequence[_Encoded], prepared: Sequence[Prepared]) -> list[Ranking]:
+        """Score and rank the queries of groups that share an embedding width, in their order."""
+        batch = [prepared[index] for group in groups for index in group.members]
+        queries = [group.query_BE for group in groups]
+        query_BE = queries[0] if len(queries) == 1 else np.concatenate(queries)
+        gains_B = self._ranker.gains_S[[one.place for one in batch]]
+        recent_BW = recent([one.history for one in batch], self._ranker.window)
+        scores_BV = self._buffer.take(len(batch))
+        self._ranker.score_into(scores_BV, query_BE, gains_B, recent_BW)
+        close_ineligible(scores_BV, batch)
+        best = self._buffer.best(scores_BV, [one.query.k for one in batch])
+        return [
+            self._ranking(one, rows, scores)
+            for one, (rows, scores) in zip(batch, best, strict=True)
+        ]
+
+    def _group_cost(self, group: _Encoded, scoring_cpu_each: float) -> GroupCost:
+        """Return the group's cost; scoring done together is shared evenly among its queries."""
+        return GroupCost(
+            submodel=self._ranker.served[group.place].name,
+            members=tuple(group.members),
+            cpu_seconds={
+                "encoder": group.cpu_seconds,
+                "scoring": scoring_cpu_each * len(group.members),
+            },
         )
-        if history:
-            length = min(len(history), self._ranker.config.max_length)
-            one.bucket = self._ranker.bucket(length)
-        return one
 
-    def _route(self, known: Sequence[_Prepared], price: Price) -> None:
-        """Give every query its submodel; the batch passes the router once."""
-        routed: list[_Prepared] = []
-        for one in known:
-            compute = one.query.compute
-            if compute.mode == "full":
-                one.place, one.reason = len(self._places) - 1, "full"
-            elif compute.mode == "fixed" and compute.submodel in self._places:
-                one.place, one.reason = self._places[compute.submodel], "fixed"
-            else:
-                routed.append(one)
-        if not routed:
-            return
-        most = self._ranker.config.max_length
-        lengths_B = torch.tensor([min(len(one.history), most) for one in routed])
-        recent_BW = recent([one.history for one in routed])
-        quality_BS = self._ranker.quality(recent_BW, lengths_B)
-        cost_BS = self._ranker.cost_ratios(lengths_B)
-        allowed_BS = self._routable.expand(len(routed), -1)
-        base = self._price if price.base is None else price.base
-        free = choose(quality_BS, cost_BS, base, allowed_BS)
-        bounded = [one.query.compute.max_ratio for one in routed]
-        chosen = free
-        if any(bound is not None for bound in bounded):
-            full_B1 = torch.tensor([[self._ranker.full_cost(one.bucket).total] for one in routed])
-            full_at_most = self._ranker.full_cost(most).total
-            bound_B1 = torch.tensor([[1e9 if bound is None else bound] for bound in bounded])
-            within_BS = cost_BS * full_at_most <= bound_B1 * full_B1 * (1 + 1e-6)
-            allowed_BS = allowed_BS & within_BS
-            chosen = choose(quality_BS, cost_BS, base, allowed_BS)
-        for one, place, freely in zip(routed, chosen.tolist(), free.tolist(), strict=True):
-            one.place = place
-            one.reason = "router" if place == freely else "max_ratio"
-        if price.surcharge > 0:
-            dear = choose(quality_BS, cost_BS, base + price.surcharge, allowed_BS)
-            for one, place in zip(routed, dear.tolist(), strict=True):
-                if place != one.place:
-                    one.place, one.reason = place, "overload"
-
-    def _rank(self, one: _Prepared, scores_V: Tensor) -> Ranking:
+    def _ranking(self, one: Prepared, rows: list[int], scores: list[float]) -> Ranking:
         query = one.query
-        if one.allowed is not None:
-            scores_V = scores_V.masked_fill(~torch.from_numpy(one.allowed.copy()), -torch.inf)
-        if one.candidates is not None:
-            rows_C = torch.tensor(one.candidates, dtype=torch.int64)
-            places, scores = top_rows(scores_V[rows_C], query.k) if one.candidates else ([], [])
-            rows = [one.candidates[place] for place in places]
-        else:
-            if one.excluded:
-                scores_V[list(one.excluded)] = -torch.inf
-            rows, scores = top_rows(scores_V, query.k)
         items = self._decode(rows, scores)
         short = len(items) < query.k
         if short and query.filter is not None and not query.strict_filter:
             items += self._fill(one, rows, query.k - len(items))
-        cost = self._ranker.cost(one.place, one.bucket, routed=one.reason not in {"full", "fixed"})
+        routed = one.reason not in {"full", "fixed"}
         return Ranking(
             items=tuple(items),
             source="model",
             model_version=self._info.version,
             submodel=self._ranker.served[one.place].name,
-            flops=_flops(cost),
-            flops_full=_flops(self._ranker.full_cost(one.bucket)),
+            flops=self._flops[one.place, one.bucket, routed],
+            flops_full=self._flops_full[one.bucket],
             reason=one.reason,
-            history_length=min(len(one.history), self._ranker.config.max_length),
+            history_length=one.length,
             missing_items=one.missing,
             short_list=len(items) < query.k,
         )
 
-    def _fill(self, one: _Prepared, rows: Sequence[int], missing: int) -> list[RankedItem]:
+    def _fill(self, one: Prepared, rows: Sequence[int], missing: int) -> list[RankedItem]:
         """Return popular items that ignore the filter but no exclusion; scores below all others."""
         found = self._popular.top(
             missing,
-            excluded=one.excluded | set(rows),
+            excluded=one.excluded_set() | set(rows),
             allowed=None,
-            candidates=set(one.candidates) if one.candidates is not None else None,
+            candidates=one.candidate_set(),
         )
         return self._decode([row for row, _ in found], [-1e9] * len(found))
 
-    def _popular_ranking(self, one: _Prepared, *, reason: str) -> Ranking:
+    def _popular_ranking(self, one: Prepared, *, reason: str) -> Ranking:
         query = one.query
         found = self._popular.top(
             query.k,
-            excluded=one.excluded,
+            excluded=one.excluded_set(),
             allowed=one.allowed,
-            candidates=set(one.candidates) if one.candidates is not None else None,
+            candidates=one.candidate_set(),
         )
         items = self._decode([row for row, _ in found], [score for _, score in found])
         if len(items) < query.k and query.filter is not None and not query.strict_filter:
@@ -330,10 +290,21 @@ class TorchEngine:
         )
 
     def _decode(self, rows: Sequence[int], scores: Sequence[float]) -> list[RankedItem]:
-        return [
-            RankedItem(external_id=self._catalog.external_id(row), score=score)
-            for row, score in zip(rows, scores, strict=True)
-        ]
+        names = self._catalog.external_ids
+        return [RankedItem(names[row - 1], score) for row, score in zip(rows, scores, strict=True)]
+
+    def _submodel_info(self, place: int) -> SubmodelInfo:
+        """Return what is told of a submodel; FLOPs as this engine spends them."""
+        submodel, most = self._ranker.served[place], self._ranker.config.max_length
+        flops = self._ranker.cost(place, most, routed=True).total
+        return SubmodelInfo(
+            name=submodel.name,
+            depth=submodel.depth,
+            width=submodel.width,
+            emb_width=submodel.emb_width,
+            flops=flops,
+            flops_ratio=flops / self._ranker.full_cost(most).total,
+        )
 
 
 def _flops(cost: Cost) -> Flops:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.body import TorchBody
 from models.config import Submodel, SupernetConfig
 from models.cost import (
     buckets,
@@ -18,7 +20,7 @@ from models.cost import (
     weight_bytes,
 )
 from models.memory import TransitionMemory
-from models.network import encode_last, score_all
+from models.network import score_all
 from models.router import NEWEST, features, item_statistics
 from models.submodel import extract
 from tests.models.builders import random_memory, random_router, random_supernet, small_config
@@ -35,11 +37,12 @@ def test_encoder_and_scoring_equal_torchs_counter(submodel: Submodel) -> None:
     weights = extract(random_supernet(CONFIG), submodel)
     for length in buckets(CONFIG.max_length):
         for batch in (1, 3):
-            ids_BL = torch.ones(batch, length, dtype=torch.int64)
-            lengths_B = torch.full((batch,), length)
+            embedded_BLE = np.ones((batch, length, submodel.emb_width), dtype=np.float32)
+            lengths_B = np.full(batch, length)
+            body = TorchBody(weights)
             # The counter does not know the CPU's fused attention kernel; the plain one it does.
             with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as encoder:
-                query_BE = encode_last(weights, ids_BL, lengths_B)
+                query_BE = torch.from_numpy(body(embedded_BLE, lengths_B))
             with FlopCounterMode(display=False) as scoring:
                 score_all(weights, query_BE)
             assert counted(encoder) == batch * encoder_flops(CONFIG, submodel, length)
@@ -48,10 +51,11 @@ def test_encoder_and_scoring_equal_torchs_counter(submodel: Submodel) -> None:
 
 def test_router_equals_torchs_counter() -> None:
     supernet, router = random_supernet(CONFIG), random_router(5, hidden=16)
-    statistics_VG = item_statistics(supernet.table, random_memory(CONFIG))
-    recent_BW, lengths_B = torch.ones(1, NEWEST, dtype=torch.int64), torch.tensor([12])
+    statistics_VG = item_statistics(supernet.table, random_memory(CONFIG)).numpy()
+    recent_BW, lengths_B = np.ones((1, NEWEST), dtype=np.int64), np.array([12])
+    seen_BC = torch.from_numpy(features(statistics_VG, recent_BW, lengths_B, CONFIG.max_length))
     with FlopCounterMode(display=False) as mode:
-        router(features(statistics_VG, recent_BW, lengths_B, CONFIG.max_length))
+        router(seen_BC)
     assert counted(mode) == router_flops(16, 5)
 
 
@@ -67,11 +71,10 @@ def test_a_worked_example_by_hand() -> None:
         ffn_multiplier=1,
         memory=None,
     )
-    key_value = 2 * (2 * 2 * 4 * 4)  # two positions, keys and values
-    newest = 2 * (4 * 4 + 4 * 4 + 2 * 4 * 4)  # query, output, feed-forward of one position
-    attention = 2 * (2 * 2 * 4)  # scores and mixing of one query over two keys
+    newest = 2 * (8 * 4 + 8 * 4 + 2 * 4 * 4)  # query, output (two heads), feed-forward
+    attention = 2 * (2 * 2 * 8)  # scores and mixing of one query, two heads, over two positions
     ends = 2 * (2 * 2 * 4) + 2 * (2 * 4)  # input map of two positions, output map of one
-    assert encoder_flops(config, config.largest, 2) == key_value + newest + attention + ends
+    assert encoder_flops(config, config.largest, 2) == newest + attention + ends
     assert scoring_flops(config, config.largest) == 2 * 2 * 4
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from models.body import Floats, TorchBody
 from models.config import Submodel
-from models.memory import newest
-from models.network import encode_all, encode_last, score_all
+from models.network import NetworkWeights, encode_all, score_all
+from models.onnx_body import OnnxBody, checked_body
 from models.ranker import Ranker, stack
 from models.submodel import extract
 from models.supernet import Block
@@ -30,6 +33,24 @@ def close(left: Tensor, right: Tensor) -> None:
     assert torch.equal(torch.isfinite(left), finite)
     scale = max(1.0, float(right[finite].abs().max()))
     assert float((left[finite] - right[finite]).abs().max()) <= TOLERANCE * scale
+
+
+def embedded(weights: NetworkWeights, ids_BL: NDArray[np.int64]) -> Floats:
+    """Item and position embeddings, as a body takes them."""
+    table_VE, positions_LE = weights.table_VE.numpy(), weights.positions_LE.numpy()
+    vectors_BLE: Floats = table_VE[ids_BL] + positions_LE[: ids_BL.shape[1]]
+    return vectors_BLE
+
+
+def evidence(seed: int, history: list[int]) -> Tensor:
+    """The memory's evidence for every row, entry by entry."""
+    memory = random_memory(CONFIG, seed)
+    assert memory is not None
+    found = torch.zeros(CONFIG.num_items + 1)
+    for age, item in enumerate(reversed(history[-memory.config.window :]), start=1):
+        for place in range(int(memory.offsets[item]), int(memory.offsets[item + 1])):
+            found[memory.items[place]] += memory.weights[place] / age
+    return found
 
 
 def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
@@ -62,16 +83,10 @@ def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
     query = query @ supernet.output_weight[:e, :d].T + supernet.output_bias[:e]
     scores = supernet.table[:, :e] @ query + supernet.item_bias
     scores[0] = -torch.inf
-    memory = random_memory(CONFIG, seed)
-    assert memory is not None
-    evidence = torch.zeros(CONFIG.num_items + 1)
-    for age, item in enumerate(reversed(history[-memory.config.window :]), start=1):
-        for place in range(int(memory.offsets[item]), int(memory.offsets[item + 1])):
-            evidence[memory.items[place]] += memory.weights[place] / age
     gain = supernet.memory_gain[
         CONFIG.depths.index(submodel.depth), CONFIG.widths.index(d), CONFIG.emb_widths.index(e)
     ]
-    return scores + gain * torch.log1p(evidence)
+    return scores + gain * torch.log1p(evidence(seed, history))
 
 
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
@@ -83,19 +98,24 @@ def test_sliced_equals_extracted_equals_served(submodel: Submodel, seed: int) ->
     ids_BL, lengths_B = stack(histories, CONFIG.max_length)
     rows = torch.arange(len(histories))
     sliced, extracted = supernet.slice(submodel), extract(supernet, submodel)
-    everywhere = encode_all(sliced, ids_BL)[rows, lengths_B - 1]
-    close(encode_last(sliced, ids_BL, lengths_B), everywhere)
-    close(encode_last(extracted, ids_BL, lengths_B), everywhere)
-    scores_BV = score_all(sliced, everywhere)
-    assert memory is not None
-    gains_B = sliced.memory_gain.expand(len(histories))
-    memory.add_to(scores_BV, newest(ids_BL, lengths_B, memory.config.window), gains_B)
+    newest = torch.from_numpy(lengths_B) - 1
+    everywhere_BE = encode_all(sliced, torch.from_numpy(ids_BL))[rows, newest]
+    for weights, body in (
+        (sliced, TorchBody(sliced)),
+        (extracted, TorchBody(extracted)),
+        (extracted, OnnxBody(extracted)),
+    ):
+        query_BE = body(embedded(weights, ids_BL), lengths_B)
+        close(torch.from_numpy(query_BE), everywhere_BE)
+    assert isinstance(checked_body(extracted), OnnxBody)
     served = [submodel] if submodel == CONFIG.largest else [submodel, CONFIG.largest]
     ranker = Ranker(supernet, memory, random_router(len(served)), served)
     for index, history in enumerate(histories):
         alone_BL, length_B = stack([history], ranker.bucket(len(history)))
         alone = ranker.score(0, ranker.encode(0, alone_BL, length_B), alone_BL, length_B)[0]
-        close(alone, scores_BV[index])
+        without_memory = score_all(sliced, everywhere_BE)[index]
+        gain = extracted.memory_gain
+        close(alone, without_memory + gain * torch.log1p(evidence(seed, history)))
         close(alone, naive_scores(submodel, seed, history))
 
 

@@ -78,7 +78,8 @@ def router_view(ranker: Ranker, cases: EvalCases) -> tuple[Tensor, Tensor]:
     """Return (features_UC float32, lengths_U int64) of every case, lengths cut to max_length."""
     histories = [cases.histories[i].tolist() for i in range(len(cases))]
     lengths_U = torch.tensor([min(len(h), ranker.config.max_length) for h in histories])
-    return ranker.features(recent(histories), lengths_U), lengths_U
+    features_UC = ranker.features(recent(histories), lengths_U.numpy())
+    return torch.from_numpy(features_UC), lengths_U
 
 
 def totals(
@@ -116,7 +117,7 @@ def cpu_milliseconds(
         cut = history[-ranker.config.max_length :]
         began = time.thread_time()
         if ranker.router is not None:
-            ranker.route(recent([cut]), torch.tensor([len(cut)]), 0.0)
+            ranker.route(recent([cut]), np.array([len(cut)]), 0.0)
         routing.append(time.thread_time() - began)
         ids_BL, lengths_B = stack([cut], ranker.bucket(len(cut)))
         for place, times in enumerate(spent):

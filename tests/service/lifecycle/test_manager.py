@@ -137,17 +137,17 @@ async def test_what_may_pass_by_itself_is_tried_again_after_a_while(
 
 
 def wrong_id(ranking: Ranking) -> Ranking:
-    return replace(ranking, items=(replace(ranking.items[0], external_id="b"), *ranking.items[1:]))
+    return replace(ranking, items=(ranking.items[0]._replace(external_id="b"), *ranking.items[1:]))
 
 
 def wrong_score(ranking: Ranking) -> Ranking:
-    return replace(ranking, items=(replace(ranking.items[0], score=99.0), *ranking.items[1:]))
+    return replace(ranking, items=(ranking.items[0]._replace(score=99.0), *ranking.items[1:]))
 
 
 def not_a_number(ranking: Ranking) -> Ranking:
     if len(ranking.items) < 3:
         return ranking
-    return replace(ranking, items=(replace(ranking.items[0], score=float("nan")),))
+    return replace(ranking, items=(ranking.items[0]._replace(score=float("nan")),))
 
 
 def raising(ranking: Ranking) -> Ranking:

@@ -29,7 +29,7 @@ DRAWN = (CONFIG.largest, CONFIG.smallest, CONFIG.submodels[7])
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
-    ids_BL, _ = stack(random_histories(CONFIG, 4, 3), CONFIG.max_length)
+    ids_BL = torch.from_numpy(stack(random_histories(CONFIG, 4, 3), CONFIG.max_length)[0])
     places_P = ids_BL.reshape(-1).nonzero().squeeze(1)
     generator = torch.Generator().manual_seed(1)
     targets_P = torch.randint(1, CONFIG.num_items + 1, (len(places_P),), generator=generator)
