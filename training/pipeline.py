@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,27 @@ import torch
 from torch import Tensor
 
 from models.checkpoint.contents import Checkpoint
+from models.config import Submodel
 from training.data.columns import ColumnNames
 from training.data.interactions import Interactions
 from training.data.profile import DataProfile, profile
 from training.data.reading import make_split, read
-from training.data.split import Split
+from training.data.split import EvalCases, Split
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.fit.allocator import tame_allocator
+from training.fit.gains import fit_gains
 from training.fit.loop import Fitted, fit, sample_cases
 from training.fit.presets import Preset, choose_preset
 from training.fit.warm import warm_start
 from training.progress import Progress
+from training.publish.lessons import choose_served, lessons_of
 from training.publish.publish import publish
 from training.publish.route import Routed, route
 
 _ROUTER_CASES = 20_000
+_LESSONS = 40_000
+_GAIN_CASES = 3_000
+_CLOSING_RATE = 0.3
 # A parent that knows fewer of the items has little to hand on.
 _LEAST_KEPT = 0.1
 
@@ -152,9 +158,28 @@ def build(
         should_stop=should_stop,
         initial=initial,
     )
+    cases = sample_cases(split.validation, _ROUTER_CASES, plan.seed)
+    _weigh_memory(
+        fitted, preset, sample_cases(cases, _GAIN_CASES, plan.seed), exclude_seen, progress
+    )
+    served = choose_served(fitted, cases, exclude_seen=exclude_seen, progress=progress)
+    lessons = lessons_of(
+        fitted,
+        split,
+        served,
+        most=_LESSONS,
+        exclude_seen=exclude_seen,
+        seed=plan.seed,
+        progress=progress,
+    )
+    if lessons is not None and not should_stop():
+        fitted = _close(fitted, split, preset, exclude_seen, progress, should_stop)
+        _weigh_memory(fitted, preset, cases, exclude_seen, progress, served)
     routed = route(
         fitted,
-        sample_cases(split.validation, _ROUTER_CASES, plan.seed),
+        cases,
+        served=served,
+        lessons=lessons,
         budget=plan.budget,
         exclude_seen=exclude_seen,
         seed=plan.seed,
@@ -179,6 +204,71 @@ def build(
         evaluation=evaluation,
         exclude_seen=exclude_seen,
         warm=initial is not None,
+    )
+
+
+def _weigh_memory(
+    fitted: Fitted,
+    preset: Preset,
+    cases: EvalCases,
+    exclude_seen: bool,
+    progress: Progress,
+    submodels: Sequence[Submodel] | None = None,
+) -> None:
+    """Set the memory gains of the submodels, all by default, where training has not."""
+    if fitted.memory is None or preset.train.memory_joins == "training":
+        return
+    gains = fit_gains(
+        fitted.supernet,
+        fitted.memory,
+        submodels or fitted.supernet.config.submodels,
+        cases,
+        exclude_seen=exclude_seen,
+        progress=progress,
+    )
+    progress.log(
+        "weight of the transition memory: "
+        + ", ".join(f"{name} {gain:g}" for name, gain in gains.items())
+    )
+
+
+def _close(
+    fitted: Fitted,
+    split: Split,
+    preset: Preset,
+    exclude_seen: bool,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> Fitted:
+    """Return the model after the closing epochs on everybody, held-out users included."""
+    if not preset.train.closing_epochs:
+        return fitted
+    progress.log("closing: everybody's interactions, at a lower rate")
+    plan = replace(
+        preset.train,
+        epochs=preset.train.closing_epochs,
+        patience=preset.train.closing_epochs,
+        learning_rate=preset.train.learning_rate * _CLOSING_RATE,
+        max_seconds=None,
+    )
+    closed = fit(
+        split,
+        preset.supernet,
+        plan,
+        exclude_seen=exclude_seen,
+        progress=progress,
+        should_stop=should_stop,
+        initial=fitted.supernet.state_dict(),
+    )
+    return replace(
+        closed,
+        epochs=fitted.epochs + closed.epochs,
+        best_epoch=(
+            fitted.best_epoch if closed.best_epoch < 0 else len(fitted.epochs) + closed.best_epoch
+        ),
+        stopped=fitted.stopped,
+        held_U=fitted.held_U,
+        resume=fitted.resume,
     )
 
 

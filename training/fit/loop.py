@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.config import SupernetConfig
@@ -18,6 +19,8 @@ from training.data.sequences import gather
 from training.data.split import EvalCases, Split
 from training.evaluate.quality import ndcg_by_submodel
 from training.fit.config import TrainConfig
+from training.fit.growth import rungs
+from training.fit.held_out import hold_out
 from training.fit.memory_folds import build_memory, fold_memories
 from training.fit.resume import ResumeDirectory, run_key
 from training.fit.sandwich import SandwichStep
@@ -29,9 +32,13 @@ _VALIDATION_CASES = 2_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch showed. NDCG@10 of validation with the averaged weights."""
+    """What one epoch showed. NDCG@10 of validation with the averaged weights.
+
+    `top` names the largest submodel that was trained, the full network after growth.
+    """
 
     epoch: int
+    top: str
     loss_largest: float
     loss_smallest: float
     ndcg_largest: float
@@ -49,6 +56,8 @@ class Fitted:
     best_epoch: int
     stopped: str
     """converged, epochs, time or asked"""
+    held_U: NDArray[np.bool_]
+    """Users of `split.training` that the weights never saw: the router learns from them."""
     resume: ResumeDirectory | None = None
     """Where the run is written down; clear it when its result is safe."""
 
@@ -122,29 +131,42 @@ class _Run:
             self.memory = build_memory(
                 split.training, num_items=num_items, config=architecture.memory
             )
-            memories = fold_memories(
-                split.training,
-                folds_U,
-                config.memory_folds,
-                num_items=num_items,
-                config=architecture.memory,
-            )
+            if config.memory_joins == "training":
+                memories = fold_memories(
+                    split.training,
+                    folds_U,
+                    config.memory_folds,
+                    num_items=num_items,
+                    config=architecture.memory,
+                )
         popularity = np.bincount(split.training.items, minlength=num_items + 1)
         self.step = SandwichStep(
             self.supernet, config, memories, torch.from_numpy(popularity.astype(np.float32))
+        )
+        # Weights that are given have seen everybody.
+        self.held_U = hold_out(
+            num_users, 0.0 if initial is not None else config.router_users, config.seed
         )
         windows = cut_windows(split.training.offsets, split.training.items, architecture.max_length)
         if not windows.positions:
             raise ValueError(
                 "no user has two training interactions; there is nothing to learn from"
             )
-        self.windows = [_of_users(windows, folds_U == fold) for fold in range(config.memory_folds)]
+        self.windows = [
+            _of_users(windows, (folds_U == fold) & ~self.held_U)
+            for fold in range(config.memory_folds)
+        ]
         self.epochs: list[EpochResult] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = -1
         self.best_ndcg = -1.0
         self.elapsed = 0.0
         self.warm = initial is not None
+        # Weights that are given have grown already.
+        grows = config.growth_epochs > 0 and not self.warm
+        self.ladder = rungs(architecture) if grows else (architecture.largest,)
+        self.rung = self.grown_at = 0
+        self.step.top = self.ladder[0]
         self.resume = (
             ResumeDirectory(
                 resume_root,
@@ -171,6 +193,7 @@ class _Run:
             )
         stopped = "epochs"
         while len(self.epochs) < self.config.epochs:
+            self._grow()
             if self._converged():
                 stopped = "converged"
                 break
@@ -186,11 +209,33 @@ class _Run:
             epochs=tuple(self.epochs),
             best_epoch=self.best_epoch,
             stopped=stopped,
+            held_U=self.held_U,
             resume=self.resume,
         )
 
+    def _grow(self) -> None:
+        """Step to the next rung when this one has had its epochs or its share of the time."""
+        if self.rung + 1 == len(self.ladder):
+            return
+        name = self.ladder[self.rung].name
+        done = sum(epoch.top == name for epoch in self.epochs)
+        limit = self.config.max_seconds
+        share = self.config.growth_share * (self.rung + 1) / (len(self.ladder) - 1)
+        if done and (
+            done >= self.config.growth_epochs
+            or (limit is not None and self.elapsed >= share * limit)
+        ):
+            self.rung += 1
+            self.step.grow(self.ladder[self.rung])
+            self.grown_at = len(self.epochs)
+            self.best_epoch, self.best_ndcg = -1, -1.0
+
     def _converged(self) -> bool:
-        return len(self.epochs) - 1 - self.best_epoch >= self.config.patience
+        return (
+            self.rung + 1 == len(self.ladder)
+            and len(self.epochs) - 1 - max(self.best_epoch, self.grown_at - 1)
+            >= self.config.patience
+        )
 
     def _epoch(self, should_stop: Callable[[], bool]) -> bool:
         """Run one epoch and validate; False when it was cut short."""
@@ -228,6 +273,7 @@ class _Run:
         largest, smallest = self._ndcg()
         result = EpochResult(
             epoch=len(self.epochs),
+            top=self.step.top.name,
             loss_largest=losses[0],
             loss_smallest=losses[-1],
             ndcg_largest=largest,
@@ -244,17 +290,17 @@ class _Run:
                 parameter.copy_(current[name])
         self.progress.log(
             f"epoch {result.epoch + 1}: loss {result.loss_largest:.4f}, validation NDCG@10 "
-            f"largest {largest:.4f}, smallest {smallest:.4f}, {result.seconds:.1f} s"
+            f"{result.top} {largest:.4f}, smallest {smallest:.4f}, {result.seconds:.1f} s"
             + (" (best)" if better else "")
         )
 
     def _ndcg(self) -> tuple[float, float]:
-        """Return validation NDCG@10 of the largest and the smallest submodel as they stand."""
+        """Return validation NDCG@10 of the largest one trained and of the smallest submodel."""
         config = self.supernet.config
         largest, smallest = ndcg_by_submodel(
             self.supernet,
             self.memory,
-            (config.largest, config.smallest),
+            (self.step.top, config.smallest),
             self.validation,
             exclude_seen=self.exclude_seen,
         )
@@ -272,6 +318,8 @@ class _Run:
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "best_epoch": self.best_epoch,
             "elapsed": self.elapsed,
+            "rung": self.rung,
+            "grown_at": self.grown_at,
             "rng": self.rng.bit_generator.state,
         }
         self.resume.save(tensors, facts)
@@ -291,6 +339,8 @@ class _Run:
         self.best_epoch = facts["best_epoch"]
         self.best_ndcg = self.epochs[self.best_epoch].ndcg_largest
         self.elapsed = facts["elapsed"]
+        self.rung, self.grown_at = facts["rung"], facts["grown_at"]
+        self.step.top = self.ladder[self.rung]
         self.rng.bit_generator.state = facts["rng"]
         self.progress.log(f"resuming after epoch {len(self.epochs)} of an unfinished run")
 

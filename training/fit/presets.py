@@ -69,17 +69,25 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
             max_seconds=20 * 60.0,
         ),
     ),
-    # Long histories: depth and width pay.
+    # Long histories: depth and width pay, once the item table stands.
     "long-history": (
-        {"max_length": 100, "depths": (1, 2, 4), "widths": (32, 64, 128), "emb_widths": (32, 64)},
+        {"max_length": 100, "depths": (1, 2, 4), "widths": (32, 64, 128), "emb_widths": (64,)},
         TrainConfig(
             epochs=60,
             patience=4,
             tokens_per_batch=2048,
+            learning_rate=3e-3,
             dropout=0.2,
+            growth_epochs=10,
+            growth_share=0.5,
+            full_softmax_limit=1_000,
+            num_negatives=500,
+            memory_joins="afterwards",
+            router_users=0.1,
+            closing_epochs=2,
             student_share=0.3,
             random_submodels=1,
-            max_seconds=40 * 60.0,
+            max_seconds=60 * 60.0,
         ),
     ),
 }

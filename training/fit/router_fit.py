@@ -41,8 +41,25 @@ class RouterFit:
     explained: float
 
 
-def fit_router(features_UC: Tensor, quality_US: Tensor, *, seed: int) -> RouterFit:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterCases:
+    """Features (N, C) and observed qualities (N, S) of cases, both float32."""
+
+    features: Tensor
+    quality: Tensor
+
+    def targets(self) -> Tensor:
+        """Return each case's deviation from its mean over submodels, less what is usual."""
+        deviation = self.quality - self.quality.mean(1, keepdim=True)
+        return deviation - deviation.mean(0)
+
+
+def fit_router(
+    features_UC: Tensor, quality_US: Tensor, *, seed: int, extra: RouterCases | None = None
+) -> RouterFit:
     """Fit on (U, C) float32 features and (U, S) float32 observed qualities, 1 / log2(1 + rank).
+
+    `extra` cases help every fold to learn, and are none of those that are predicted.
 
     What a user finds hard with every submodel cannot be routed away, so the target is each
     user's deviation from the mean over submodels; the constant mean quality per submodel is added
@@ -52,16 +69,21 @@ def fit_router(features_UC: Tensor, quality_US: Tensor, *, seed: int) -> RouterF
     if users < 2:
         raise ValueError(f"{users} users are too few to fit a router; bring more data")
     mean_S = quality_US.mean(0)
-    deviation_US = quality_US - quality_US.mean(1, keepdim=True)
-    usual_S = deviation_US.mean(0)
-    target_US = deviation_US - usual_S
+    target_US = RouterCases(features=features_UC, quality=quality_US).targets()
     spread = target_US.std().clamp(min=1e-8)
+    more_NC, more_NS = features_UC[:0], target_US[:0]
+    if extra is not None:
+        more_NC, more_NS = extra.features, extra.targets()
     generator = torch.Generator().manual_seed(seed)
     folds_U = torch.randperm(users, generator=generator) % min(_FOLDS, users)
     predicted_US = torch.zeros_like(target_US)
     for fold in range(int(folds_U.max()) + 1):
         held_U = folds_U == fold
-        router = _train(features_UC[~held_U], target_US[~held_U] / spread, generator)
+        router = _train(
+            torch.cat([features_UC[~held_U], more_NC]),
+            torch.cat([target_US[~held_U], more_NS]) / spread,
+            generator,
+        )
         with torch.inference_mode():
             predicted_US[held_U] = router(features_UC[held_U]) * spread
     power = float(predicted_US.square().sum())
@@ -69,7 +91,9 @@ def fit_router(features_UC: Tensor, quality_US: Tensor, *, seed: int) -> RouterF
     shrinkage = min(1.0, max(0.0, shrinkage))
     total = float(target_US.square().sum())
     error = float((predicted_US * shrinkage - target_US).square().sum())
-    router = _train(features_UC, target_US / spread, generator)
+    router = _train(
+        torch.cat([features_UC, more_NC]), torch.cat([target_US, more_NS]) / spread, generator
+    )
     with torch.no_grad():
         router.output.weight.mul_(shrinkage * spread)
         router.output.bias.mul_(shrinkage * spread).add_(mean_S)

@@ -17,6 +17,7 @@ from models.memory import TransitionMemory
 from models.network import encode_all
 from models.supernet import Supernet
 from training.fit.config import TrainConfig
+from training.fit.growth import within
 from training.fit.head_loss import (
     Columns,
     Member,
@@ -30,6 +31,8 @@ from training.fit.windows import Batch
 
 class SandwichStep:
     """Holds the optimiser and the averaged weights; calling it takes one step.
+
+    No submodel beyond `top` is trained.
 
     `memories[f]` counts every user outside fold f, scaled up to the whole, so that a training
     target never meets its own count. `popularity_V` float32 counts training interactions.
@@ -45,6 +48,7 @@ class SandwichStep:
         self.supernet = supernet
         self.config = config
         self.memories = memories
+        self.top = supernet.config.largest
         self.steps = 0
         self.optimizer = torch.optim.AdamW(
             supernet.parameters(),
@@ -100,6 +104,14 @@ class SandwichStep:
             torch._foreach_lerp_(targets, list(self.supernet.parameters()), 1 - decay)
         return losses
 
+    def grow(self, top: Submodel) -> None:
+        """Train up to `top` from now on, from the averaged weights; rate and average start anew."""
+        self.top = top
+        self.steps = 0
+        with torch.no_grad():
+            for name, parameter in self.supernet.named_parameters():
+                parameter.copy_(self.average[name])
+
     def state(self) -> dict[str, Tensor]:
         """Return everything that continuing needs, flat, as copies: see `load_state`."""
         state = {"steps": torch.tensor(self.steps)}
@@ -117,12 +129,14 @@ class SandwichStep:
             for name, parameter in self.supernet.named_parameters():
                 parameter.copy_(state[f"parameter.{name}"])
                 self.average[name].copy_(state[f"average.{name}"])
+                if f"step.{name}" not in state:  # no gradient has reached it yet
+                    continue
                 self.optimizer.state[parameter] = {
                     key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
                 }
 
     def _draw(self, generator: np.random.Generator) -> list[Submodel]:
-        grid = self.supernet.config.submodels
+        grid = [one for one in self.supernet.config.submodels if within(one, self.top)]
         drawn = [grid[-1]]
         if len(grid) > 1:
             drawn.append(grid[0])

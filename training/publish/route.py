@@ -1,4 +1,4 @@
-"""From a trained supernet to what is served: few submodels, a router, and the default price."""
+"""From a trained supernet to what is served: a router and the default price."""
 
 # U users, S submodels
 
@@ -17,10 +17,10 @@ from training.data.split import EvalCases
 from training.evaluate.metrics import ndcg_at
 from training.evaluate.quality import ranks_by_submodel, router_view, totals
 from training.fit.loop import Fitted
-from training.fit.router_fit import RouterFit, fit_router
-from training.fit.served import pick_served
+from training.fit.router_fit import RouterCases, RouterFit, fit_router
 from training.progress import Progress
 from training.publish.frontier import FrontierPoint, Held, price_for_quality
+from training.publish.lessons import Lessons
 
 _TOLERATED_LOSS = 0.005
 
@@ -44,30 +44,32 @@ def route(
     fitted: Fitted,
     cases: EvalCases,
     *,
+    served: Sequence[Submodel],
+    lessons: Lessons | None = None,
     budget: float | None,
     exclude_seen: bool,
     seed: int,
     progress: Progress,
 ) -> Routed:
-    """Pick the served submodels, fit the router on validation cases, and set the price.
+    """Fit the router on validation cases, and on the lessons of held-out users; set the price.
 
     With a `budget` the price meets that share of the full network's FLOPs; without one it is
     the cheapest that keeps validation NDCG@10 within half a percent of the full network.
     ValueError when the budget lies below the cheapest submodel.
     """
     config = fitted.supernet.config
-    grid = Ranker(fitted.supernet, fitted.memory, None, config.submodels)
-    ranks_US = ranks_by_submodel(grid, cases, exclude_seen=exclude_seen, progress=progress)
+    bare = Ranker(fitted.supernet, fitted.memory, None, served)
+    ranks_US = ranks_by_submodel(bare, cases, exclude_seen=exclude_seen, progress=progress)
     smooth_US = 1 / np.log2(1 + ranks_US)
-    _, lengths_U = router_view(grid, cases)
-    grid_cost_US, _ = totals(grid, lengths_U)
-    served = pick_served(
-        config.submodels, smooth_US.mean(0).tolist(), grid_cost_US.mean(0).tolist()
+    features_UC, lengths_U = router_view(bare, cases)
+    extra = None
+    if lessons is not None:
+        extra = RouterCases(
+            features=router_view(bare, lessons.cases)[0], quality=lessons.quality_NS
+        )
+    router = fit_router(
+        features_UC, torch.from_numpy(smooth_US.astype(np.float32)), seed=seed, extra=extra
     )
-    places = [config.submodels.index(submodel) for submodel in served]
-    ranks_US, smooth_US = ranks_US[:, places], smooth_US[:, places]
-    features_UC, lengths_U = router_view(grid, cases)
-    router = fit_router(features_UC, torch.from_numpy(smooth_US.astype(np.float32)), seed=seed)
     ranker = Ranker(fitted.supernet, fitted.memory, router.router, served)
     cost_US, full_U = totals(ranker, lengths_U)
     ndcg_US = ndcg_at(ranks_US, 10)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from models.catalog import Catalog
 from tests.models.builders import random_histories, random_memory, random_supernet, small_config
 from training.data.sequences import Sequences
-from training.data.split import EvalCases
+from training.data.split import EvalCases, SealedCases, Split
 from training.fit.loop import Fitted
 from training.progress import Silent
+from training.publish.lessons import choose_served, lessons_of
 from training.publish.route import Routed, route
 
 CONFIG = small_config()
@@ -26,7 +30,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def routed(budget: float | None) -> Routed:
+def a_case() -> tuple[Fitted, EvalCases]:
     histories = random_histories(CONFIG, 80, 1)
     fitted = Fitted(
         supernet=random_supernet(CONFIG),
@@ -34,6 +38,7 @@ def routed(budget: float | None) -> Routed:
         epochs=(),
         best_epoch=0,
         stopped="epochs",
+        held_U=np.zeros(80, dtype=np.bool_),
     )
     cases = EvalCases(
         histories=Sequences(
@@ -43,7 +48,21 @@ def routed(budget: float | None) -> Routed:
         targets=np.random.default_rng(0).integers(1, CONFIG.num_items + 1, 80),
         users=np.arange(80),
     )
-    return route(fitted, cases, budget=budget, exclude_seen=False, seed=0, progress=Silent())
+    return fitted, cases
+
+
+def routed(budget: float | None) -> Routed:
+    fitted, cases = a_case()
+    served = choose_served(fitted, cases, exclude_seen=False, progress=Silent())
+    return route(
+        fitted,
+        cases,
+        served=served,
+        budget=budget,
+        exclude_seen=False,
+        seed=0,
+        progress=Silent(),
+    )
 
 
 def test_served_ends_with_the_full_network_and_the_router_fits_it() -> None:
@@ -67,3 +86,38 @@ def test_price_meets_the_budget_and_less_budget_never_costs_less() -> None:
 def test_impossible_budget_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.0001 .* raise the budget"):
         routed(0.0001)
+
+
+def test_lessons_are_positions_of_held_out_users_only() -> None:
+    fitted, cases = a_case()
+    histories = cases.histories
+    held_U = np.arange(80) % 4 == 0
+    split = Split(
+        catalog=Catalog([f"i{row}" for row in range(1, CONFIG.num_items + 1)]),
+        training=histories,
+        validation=cases,
+        test=SealedCases(cases),
+        training_mask=np.ones(len(histories.items), dtype=np.bool_),
+        left_out=0,
+        description="made up",
+    )
+    served = choose_served(fitted, cases, exclude_seen=False, progress=Silent())
+    asked: dict[str, Any] = {"most": 50, "exclude_seen": False, "seed": 0, "progress": Silent()}
+    assert lessons_of(fitted, split, served, **asked) is None
+    lessons = lessons_of(replace(fitted, held_U=held_U), split, served, **asked)
+    assert lessons is not None
+    assert len(lessons.cases) <= 50
+    assert held_U[lessons.cases.users].all()
+    assert lessons.quality_NS.shape == (len(lessons.cases), len(served))
+    assert ((lessons.quality_NS > 0) & (lessons.quality_NS <= 1)).all()
+    found = route(
+        fitted,
+        cases,
+        served=served,
+        lessons=lessons,
+        budget=None,
+        exclude_seen=False,
+        seed=0,
+        progress=Silent(),
+    )
+    assert found.ranker.served == served

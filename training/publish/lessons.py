@@ -1,0 +1,90 @@
+"""What the router learns from: how every served submodel did at positions of unseen users."""
+
+# N cases, S submodels
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.config import Submodel
+from models.ranker import Ranker
+from training.data.split import EvalCases, Split
+from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
+from training.fit.held_out import held_out_cases
+from training.fit.loop import Fitted
+from training.fit.memory_folds import build_memory
+from training.fit.served import pick_served
+from training.progress import Progress
+
+_CPU_CASES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """Cases of users that the weights had not seen, and quality_NS float32, 1 / log2(1 + rank)."""
+
+    served: tuple[Submodel, ...]
+    cases: EvalCases
+    quality_NS: Tensor
+
+
+def choose_served(
+    fitted: Fitted, cases: EvalCases, *, exclude_seen: bool, progress: Progress
+) -> tuple[Submodel, ...]:
+    """Return the submodels worth serving by validation and cost; by rising FLOPs, full last.
+
+    Cost is the geometric mean of FLOPs and of CPU time as measured here, each relative to the
+    full network: time alone is too noisy to tell small submodels apart, FLOPs alone too kind.
+    """
+    grid = fitted.supernet.config.submodels
+    ranker = Ranker(fitted.supernet, fitted.memory, None, grid)
+    ranks_NS = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
+    flops_S = totals(ranker, router_view(ranker, cases)[1])[0].mean(0)
+    spent_S, _ = cpu_milliseconds(ranker, cases, most=_CPU_CASES)
+    quality_S = (1 / np.log2(1 + ranks_NS)).mean(0)
+    cost_S = np.sqrt(flops_S / flops_S[-1] * np.asarray(spent_S) / spent_S[-1])
+    served = pick_served(grid, quality_S.tolist(), cost_S.tolist())
+    flops = dict(zip(grid, flops_S.tolist(), strict=True))
+    return (*sorted(served[:-1], key=flops.__getitem__), served[-1])
+
+
+def lessons_of(
+    fitted: Fitted,
+    split: Split,
+    served: tuple[Submodel, ...],
+    *,
+    most: int,
+    exclude_seen: bool,
+    seed: int,
+    progress: Progress,
+) -> Lessons | None:
+    """Return what up to `most` positions of the held-out users teach; None without such users.
+
+    They are ranked with a memory that has not counted those users, scaled up to the whole.
+    """
+    if not fitted.held_U.any():
+        return None
+    cases = held_out_cases(split.training, fitted.held_U, most=most, seed=seed)
+    if not len(cases):
+        return None
+    config = fitted.supernet.config
+    memory = None
+    if config.memory is not None:
+        memory = build_memory(
+            split.training,
+            num_items=config.num_items,
+            config=config.memory,
+            users=~fitted.held_U,
+            scale=1 / (1 - float(fitted.held_U.mean())),
+        )
+    ranker = Ranker(fitted.supernet, memory, None, served)
+    ranks_NS = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
+    return Lessons(
+        served=served,
+        cases=cases,
+        quality_NS=torch.from_numpy((1 / np.log2(1 + ranks_NS)).astype(np.float32)),
+    )
