@@ -22,14 +22,18 @@ from bench.processes import Server, free_port, python, running
 from bench.rates import Found, highest_rate
 from bench.synthetic_checkpoint import SyntheticModel, item_id, publish_synthetic
 from bench.synthetic_users import Histories, make_histories, write_histories
-from service.settings import PREFIX, Settings
+from service.settings import Settings
 from service.store.embedded import EmbeddedServer
 
 K = 10
 # What the service may remember of a user, and what the synthetic users did at most.
 HISTORY_MAX = Settings.model_fields["history_max"].default
 # A deadline or a slow Redis would answer with less work: here every answer is the model's.
-_PATIENT = {"CANET_DEADLINE_MS": "60000", "CANET_REDIS_OP_TIMEOUT_MS": "10000"}
+_PATIENT = {
+    "CANET_DEADLINE_MS": "60000",
+    "CANET_REDIS_OP_TIMEOUT_MS": "10000",
+    "CANET_OVERLOAD_POLICY": "off",
+}
 _MOST_SECONDS = 20.0
 _LEAST_SAMPLES = 400
 _SAMPLE = re.compile(r"^(canet_\w+)(?:\{(.*)\})? (\S+)$")
@@ -37,8 +41,8 @@ _SAMPLE = re.compile(r"^(canet_\w+)(?:\{(.*)\})? (\S+)$")
 METHOD = (
     "Servers run as processes of their own; the load generator is another, over keep-alive "
     "HTTP/1.1, each user in turn, histories in Redis (embedded server, Unix socket).",
-    "Deadlines are 60 s, so that every answer is the model's; answers that failed or lacked "
-    "something count as endless.",
+    "Deadlines are 60 s and the overload policy is off, so that every answer is the network's "
+    "that was asked for; answers that failed or lacked something count as endless.",
 )
 
 
@@ -84,6 +88,7 @@ class Bench:
             )
         )
         self._places[0] += outcome.requests
+        _check_source(outcome)
         if not outcome.good:
             raise RuntimeError(f"{server.name} answered no request: {dict(outcome.statuses)}")
         return outcome
@@ -115,6 +120,7 @@ class Bench:
             )
         )
         self._places[0] += outcome.requests
+        _check_source(outcome)
         return outcome
 
     def search(
@@ -150,13 +156,22 @@ class Bench:
                 "CANET_REDIS_URL": self.redis_url,
                 "CANET_PORT": str(port),
                 "CANET_DRAIN_SECONDS": "0",
-                **_without_cache(),
                 **self.options.settings,
                 **more,
             },
             cores=self.cores.server,
         ) as server:
             yield server
+
+
+def _check_source(outcome: Outcome) -> None:
+    """Answers from a cache measure no network: RuntimeError."""
+    cached = outcome.sources.get("cache", 0)
+    if cached:
+        raise RuntimeError(
+            f"{cached} of {outcome.requests} answers came from the cache of answers; switch it "
+            "off with --set, or ask with more --users"
+        )
 
 
 @contextmanager
@@ -248,9 +263,3 @@ class Counters:
             for (own, labels), value in self.values.items()
             if own == name and value
         }
-
-
-def _without_cache() -> dict[str, str]:
-    """Switch off a cache of answers where the service has one: measured is the model's work."""
-    names = ("result_cache", "cache_ttl")
-    return {PREFIX + name.upper(): "0" for name in names if name in Settings.model_fields}

@@ -1,0 +1,151 @@
+"""Every subcommand runs from one command, says what it did, and refuses what makes no sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import SUBCOMMANDS, main
+from bench.options import count, setting
+from bench.report import Report, table
+from models.capacity import read_coefficients
+
+
+def quick(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """Run a subcommand as small as it gets and return its JSON."""
+    assert main([*words, "--quick", "--json"]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert told["machine"]
+    assert any("--quick" in sentence for sentence in told["method"])
+    assert told["rows"]
+    return told
+
+
+def test_load_searches_for_the_highest_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "load", "--p99", "5000")
+    assert told["rows"][0]["objective"] == "p99 <= 5000 ms"
+    assert told["rows"][0]["highest rate /s"] > 0
+    assert any("latency from the due time" in sentence for sentence in told["method"])
+
+
+def test_load_measures_the_rates_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "load", "--rate", "10", "--rate", "20", "--p99", "60000", "--full")
+    assert [row["rate /s"] for row in told["rows"]] == [10, 20]
+    assert [row["failed"] for row in told["rows"]] == [0, 0]
+    assert [row["held 60000 ms"] for row in told["rows"]] == ["1 of 1", "1 of 1"]
+
+
+def test_ceiling_compares_with_the_null_handler(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "ceiling")
+    assert [row["server"] for row in told["rows"]] == ["null handler", "service, routed"]
+    assert all(row["requests /s"] > 0 for row in told["rows"])
+    assert told["findings"][0].startswith("Share of the ceiling: ")
+
+
+def test_routed_vs_full_counts_flops_and_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "routed-vs-full", "--p99", "5000")
+    (row,) = told["rows"]
+    assert 0 < float(row["FLOPs, of full"].rstrip("%")) < 100
+    assert row["inference ms routed"] > 0
+    assert row["rate routed"] > 0
+    assert "d1-" in told["findings"][0]
+
+
+def test_catalog_shows_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "catalog", "--p99", "5000")
+    assert [row["asked"] for row in told["rows"]] == ["routed", "full"]
+    assert all(row["peak MiB"] >= row["resident MiB"] > 20 for row in told["rows"])
+
+
+def test_cold_start_ends_with_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "cold-start")
+    ready, answered, request = (row["seconds"] for row in told["rows"])
+    assert 0 < ready < answered
+    assert answered == pytest.approx(ready + request)
+
+
+def test_peers_run_beside_the_service(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "peers", "--p99", "5000")
+    assert [row["server"] for row in told["rows"]] == [
+        "canet serve, routed",
+        "canet serve, full",
+        "plain FastAPI",
+        "LitServe",
+    ]
+    assert all(row["closed loop /s"] > 0 for row in told["rows"])
+
+
+def test_fit_plan_writes_coefficients(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "here.json"
+    told = quick(capsys, "fit-plan", "--no-rates", "--out", str(path))
+    found = read_coefficients(path)
+    assert found.points + found.held_out == len(told["rows"])
+    assert found.rate_median is None
+    assert json.loads(told["coefficients"]) == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("", "SUBCOMMAND"),
+        ("nonsense", "invalid choice"),
+        ("load --rate 0", "0 is not a number above 0"),
+        ("load --rate many", "'many' is not a number"),
+        ("load --items 1.5", "1.5 is not a whole number"),
+        ("load --p99 -1", "-1 is not a number above 0"),
+        ("load --arrivals bursty", "bursty"),
+        ("load --set CANET_NONSENSE=1", "docs/settings.md"),
+        ("load --set CANET_MAX_BATCH", "CANET_NAME=VALUE"),
+        ("load --encoder-share 2", "--encoder-share is 2.0; give a share of 1"),
+        ("load --width 100", "width is 100; give a multiple of 16"),
+        ("catalog --items 10,,20", "'' is not a number"),
+        ("peers --peer nobody", "nobody"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_a_reason(
+    capsys: pytest.CaptureFixture[str], words: str, part: str
+) -> None:
+    try:
+        code = main(words.split())
+    except SystemExit as end:
+        code = int(end.code or 0)
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (2, "")
+    assert part in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_setting_that_the_service_refuses_ends_with_1_and_its_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["load", "--quick", "--set", "CANET_MAX_BATCH=0"]) == 1
+    assert "CANET_MAX_BATCH is '0'" in capsys.readouterr().err
+
+
+def test_every_subcommand_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    words = set(capsys.readouterr().out.split())
+    written = {"load", "ceiling", "routed-vs-full", "peers", "catalog", "cold-start", "fit-plan"}
+    assert written <= words & set(SUBCOMMANDS)
+
+
+def test_numbers_may_be_written_as_powers() -> None:
+    assert count("1e6") == 1_000_000
+    assert setting("CANET_MAX_BATCH=8") == ("CANET_MAX_BATCH", "8")
+
+
+def test_a_report_is_a_markdown_table(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "a", "rate": 1234.5, "ms": None}, {"name": "long", "rate": 0.04, "ms": 12.34}]
+    assert table(rows).splitlines() == [
+        "| name | rate  | ms   |",
+        "|------|-------|------|",
+        "| a    | 1,234 | -    |",
+        "| long | 0.04  | 12.3 |",
+    ]
+    assert table([]) == "(nothing measured)"
+    Report(name="n", method=("m.",), machine="x", rows=rows, findings=["f"]).show(as_json=False)
+    assert capsys.readouterr().out.startswith("# n\n\nMachine: x.\nMethod: m.\n")
