@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.ranker import Ranker
-from models.router import choose
+from models.router import choose_places
 from training.data.split import EvalCases, Split
 from training.evaluate.baselines import Popularity, Window, baseline_ranks
 from training.evaluate.bootstrap import compare
@@ -94,7 +94,8 @@ def evaluate(
     features_UC, lengths_U = router_view(ranker, cases)
     with torch.inference_mode():
         assert ranker.router is not None
-        chosen_U = choose(ranker.router(features_UC), ranker.cost_ratios(lengths_U), price).numpy()
+        quality_US = ranker.router(features_UC).numpy()
+    chosen_U = choose_places(quality_US, ranker.cost_ratios(lengths_U.numpy()), price)
     routed_cost_US, full_U = totals(ranker, lengths_U)
     alone_cost_US = totals(ranker, lengths_U, routed=False)[0]
     users = np.arange(len(cases))
