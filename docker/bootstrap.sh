@@ -12,5 +12,5 @@ echo "bootstrap: replace it with your own: see 'Train on your own data' in docs/
 data=$(mktemp -d)
 canet demo-data --synthetic --cache "$data" --json >"$data/paths.json"
 path() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$data/paths.json" "$1"; }
-canet train --data "$(path interactions)" --items "$(path items)" --out "$models" \
+exec canet train --data "$(path interactions)" --items "$(path items)" --out "$models" \
     --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.5}"

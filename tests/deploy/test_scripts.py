@@ -18,6 +18,7 @@ case "$1" in
 demo-data) echo '{"interactions": "/made/interactions.parquet", "items": "/made/items.parquet"}' ;;
 train)
     trap 'echo stopped >>"$CALLS"; exit 9' TERM
+    echo ready >>"$CALLS"
     if [ -n "${SLOW:-}" ]; then while :; do sleep 0.05; done; fi
     exit "${CODE:-0}"
     ;;
@@ -30,15 +31,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "canet").write_text(CANET)
     (tmp_path / "canet").chmod(0o755)
     (tmp_path / "models").mkdir()
-    (tmp_path / "data.csv").touch()
     for name, value in {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "CALLS": str(tmp_path / "calls"),
         "MODELS": str(tmp_path / "models"),
-        "LAST_RUN": str(tmp_path / "last-run"),
-        "TRAIN_DATA": str(tmp_path / "data.csv"),
-        "TRAIN_INTERVAL_SECONDS": "600",
-        "TRAIN_ARGUMENTS": "--max-minutes 5",
     }.items():
         monkeypatch.setenv(name, value)
     return tmp_path
@@ -49,16 +45,17 @@ def calls(place: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def wait_for(path: Path) -> None:
-    until = time.monotonic() + 20
-    while not path.exists() or not path.read_text():
+def wait_for(path: Path, *, lines: int) -> None:
+    until = time.monotonic() + 60
+    while not path.exists() or len(path.read_text().splitlines()) < lines:
         assert time.monotonic() < until, f"{path.name} is not written"
         time.sleep(0.02)
 
 
 def test_bootstrap_trains_where_nothing_is_published(place: Path) -> None:
     done = subprocess.run([DOCKER / "bootstrap.sh"], capture_output=True, text=True, check=True)
-    demo_data, train = calls(place)
+    demo_data, train, ready = calls(place)
+    assert ready == "ready"
     assert demo_data.startswith("demo-data --synthetic --cache ")
     assert train == (
         f"train --data /made/interactions.parquet --items /made/items.parquet "
@@ -79,45 +76,12 @@ def test_bootstrap_fails_with_the_training(place: Path, monkeypatch: pytest.Monk
     assert done.returncode == 3
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_the_loop_notes_how_the_run_ended_waits_and_stops_at_once(
-    place: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    monkeypatch.setenv("CODE", str(code))
-    with subprocess.Popen([DOCKER / "train-loop.sh"], stdout=subprocess.DEVNULL) as loop:
-        wait_for(place / "last-run")
-        loop.send_signal(signal.SIGTERM)
-        assert loop.wait(20) == 0
-    assert (place / "last-run").read_text() == f"{code}\n"
-    data, models = place / "data.csv", place / "models"
-    assert calls(place) == [f"train --data {data} --out {models} --max-minutes 5"]
-
-
-def test_the_loop_passes_sigterm_on_to_a_running_training(
+def test_bootstrap_hands_sigterm_to_the_training(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLOW", "1")
-    with subprocess.Popen([DOCKER / "train-loop.sh"], stdout=subprocess.DEVNULL) as loop:
-        wait_for(place / "calls")
-        time.sleep(0.2)  # let the stand-in set its trap
-        loop.send_signal(signal.SIGTERM)
-        assert loop.wait(20) == 0
-    assert calls(place)[1:] == ["stopped"]
-
-
-def test_the_loop_says_which_file_is_missing(place: Path) -> None:
-    (place / "data.csv").unlink()
-    with subprocess.Popen(
-        [DOCKER / "train-loop.sh"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as loop:
-        wait_for(place / "last-run")
-        loop.send_signal(signal.SIGTERM)
-        _, errors = loop.communicate(timeout=20)
-    assert f"{place / 'data.csv'} does not exist" in errors
-    assert (place / "last-run").read_text() == "2\n"
-
-
-def test_arguments_run_one_command_instead(place: Path) -> None:
-    command = [str(DOCKER / "train-loop.sh"), "checkpoints", "list", "/models"]
-    subprocess.run(command, check=True)
-    assert calls(place) == ["checkpoints list /models"]
+    with subprocess.Popen([DOCKER / "bootstrap.sh"], stdout=subprocess.DEVNULL) as script:
+        wait_for(place / "calls", lines=3)
+        script.send_signal(signal.SIGTERM)
+        assert script.wait(20) == 9
+    assert calls(place)[-1] == "stopped"

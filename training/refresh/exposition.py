@@ -16,7 +16,7 @@ from training.refresh.metrics import RefreshMetrics
 def exposed(metrics: RefreshMetrics, host: str, port: int) -> Iterator[int]:
     """Serve while the context lasts; gives the port, which 0 leaves to the system. OSError.
 
-    /healthz is 200 while the last refresh ended well, or none has ended yet; else 503.
+    /healthz is 503 when the last refresh failed; a refused model is no failure.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -131,7 +131,7 @@ def judge(gate: Gate, found: Evaluation, live: Live | None, *, items: int, rows:
                 f"{new:,} {what}, {live.version} had {old:,}: more than {gate.max_shrink:.0%} "
                 "are gone. Is the data complete? If so, raise --gate-shrink",
             )
-    if ndcg < live.ndcg_10 * (1 - gate.tolerance):
+    if not ndcg >= live.ndcg_10 * (1 - gate.tolerance):
         raise RefusedError(
             "accuracy",
             f"NDCG@10 is {ndcg:.4f}, that of {live.version} {live.ndcg_10:.4f} on the same users: "

@@ -29,7 +29,7 @@ class RefreshMetrics:
             "last_success_timestamp_seconds", "When a refresh last ended well."
         )
         self.last_run = self._gauge("last_run_timestamp_seconds", "When a refresh last ended.")
-        self.last_ok = self._gauge("last_run_ok", "1 when the last refresh ended well.")
+        self.last_ok = self._gauge("last_run_ok", "0 when the last refresh failed.")
         self.duration = self._gauge("run_duration_seconds", "Wall time of the last refresh.")
         self.runs = self._counter("runs_total", "Refreshes by how they ended.", "result")
         self.refused = self._counter("refused_total", "Models that the gate refused.", "reason")

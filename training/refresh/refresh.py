@@ -119,7 +119,7 @@ def refresh(
     finally:
         metrics.runs.labels(result).inc()
         metrics.last_run.set(time.time())
-        metrics.last_ok.set(result in {"published", "unchanged", "stopped"})
+        metrics.last_ok.set(result not in {"failed", "lost_lease"})
         metrics.duration.set(time.monotonic() - began)
 
 

@@ -57,12 +57,13 @@ def store_at(url: str) -> RedisHistoryStore:
     )
 
 
-def send(url: str, rows: Sequence[Interaction]) -> None:
+async def acknowledged(url: str, rows: Sequence[Interaction]) -> None:
     """Acknowledge the events as the service does."""
+    store = store_at(url)
+    await appended(store, rows)
+    await store.close()
 
-    async def go() -> None:
-        store = store_at(url)
-        await appended(store, rows)
-        await store.close()
 
-    asyncio.run(go())
+def send(url: str, rows: Sequence[Interaction]) -> None:
+    """As `acknowledged`, outside an event loop."""
+    asyncio.run(acknowledged(url, rows))
