@@ -69,6 +69,7 @@ async def live(root: Path, redis_url: str, **changes: Any) -> AsyncIterator[Live
     values: dict[str, Any] = {
         "model_root": root,
         "deadline_ms": 20_000,
+        "objective_ms": 60_000,
         "overload_policy": "off",
         "redis_op_timeout_ms": 5000,
         "redis_connect_timeout_ms": 5000,

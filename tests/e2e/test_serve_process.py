@@ -53,6 +53,7 @@ def serve(root: Path, redis: Path, log: Path) -> Iterator[Served]:
         "CANET_EMBEDDED_DIR": str(redis),
         "CANET_DRAIN_SECONDS": "2",
         "CANET_DEADLINE_MS": "20000",
+        "CANET_OBJECTIVE_MS": "60000",
         "CANET_REDIS_OP_TIMEOUT_MS": "5000",
     }
     command = [sys.executable, "-m", "cli.main", "serve", "--models", str(root), "--port", "0"]

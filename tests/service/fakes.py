@@ -328,7 +328,7 @@ async def running(
     store = FakeStore()
     manager = FakeManager(None if no_model else engine or FakeEngine())
     if settings is None:
-        settings = Settings.model_validate({"deadline_ms": 5000, **changes})
+        settings = Settings.model_validate({"deadline_ms": 5000, "objective_ms": 60_000, **changes})
     typed: HistoryStore = store
     app = create_app(settings, store=typed, models=manager, registry=CollectorRegistry())
     manager.observer = app.state.services.metrics

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 240.0
 ADMIN = "admin-key-0123456789"
 _PROGRAM = """
 import service.app, service.serve
@@ -61,6 +61,7 @@ def serving(directory: Path, *, engine: str = "FakeEngine()", **settings: str) -
         "CANET_PORT": "0",
         "CANET_EMBEDDED_DIR": str(directory / "redis"),
         "CANET_DEADLINE_MS": "20000",
+        "CANET_OBJECTIVE_MS": "60000",
         "CANET_REDIS_OP_TIMEOUT_MS": "5000",
         "PYTHONPATH": str(ROOT),
         **{f"CANET_{name.upper()}": value for name, value in settings.items()},

@@ -104,12 +104,13 @@ async def test_a_wrong_price_changes_nothing(wrong: Any) -> None:
 
 
 async def test_answers_shrunk_by_overload_say_so_and_are_counted() -> None:
-    async with running(engine=FakeEngine()) as stack:
+    async with running(engine=FakeEngine(), objective_ms=100) as stack:
         overload = stack.app.state.services.overload
         told = (await stack.client.post("/recommend", json=ASK)).json()
         assert (told["compute"]["submodel"], told["degraded"]) == (FULL.name, [])
         while overload.state.pressure < 1:
-            overload.tick(0.5)  # the event loop was half a second late
+            with overload.admit():
+                overload.tick(0.5)  # the event loop was half a second late
         told = (await stack.client.post("/recommend", json=ASK)).json()
         assert told["compute"]["submodel"] == SMALL.name
         assert told["compute"]["reason"] == "overload"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.config.values import Rate
@@ -34,6 +34,7 @@ async def test_a_whole_rate_at_once_then_one_by_one() -> None:
     assert (await rates.take("a")).remaining == 4
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 50),
     st.integers(1, 100),

@@ -1,0 +1,181 @@
+"""More than the service can take: shrinking networks and then refusing, against refusing alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from bench.client.connection import Connection, prepare
+from bench.machine import machine, pinned
+from bench.notes import notes
+from bench.options import above, add_common, common
+from bench.processes import Server
+from bench.report import Report, median
+from bench.stack import METHOD, Bench, bench
+
+POLICIES = ("shrink_then_shed", "shed")
+_MOST_CONNECTIONS = 2000
+_PROBE_SECONDS = 0.05
+_RECOVERY_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Flood:
+    """What an open loop saw; latencies in seconds from the due time, of answers with 200."""
+
+    latencies: list[float] = field(default_factory=list)
+    sent: int = 0
+    refused: int = 0
+    failed: int = 0
+    shrunk: int = 0
+
+    @property
+    def p99_ms(self) -> float:
+        """The 99th percentile of the admitted, milliseconds; endless when there are none."""
+        if len(self.latencies) < 2:
+            return float("inf")
+        return statistics.quantiles(self.latencies, n=100)[98] * 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this subcommand's options."""
+    add_common(parser)
+    parser.add_argument(
+        "--p99", type=above(0), default=100.0, help="objective, milliseconds (%(default)s)"
+    )
+    parser.add_argument(
+        "--times", type=above(0), default=3.0, help="load over the sustainable rate (%(default)s)"
+    )
+    parser.add_argument(
+        "--minutes", type=above(0), default=5.0, help="how long each flood lasts (%(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Find the sustainable rate, then flood one fresh service per policy with a multiple."""
+    options = common(args)
+    seconds = 2.0 if options.quick else args.minutes * 60
+    with bench(options) as here:
+        with here.service() as server:
+            here.closed(server)  # warm-up
+            start = 0.7 * here.closed(server).throughput
+            sustainable = here.search(server, p99_ms=args.p99, start=start).rate
+        if not sustainable:
+            raise RuntimeError(f"no rate held {args.p99:g} ms; try a higher --p99")
+        rate = args.times * sustainable
+        rows = [_row(here, policy, rate, seconds, args.p99, sustainable) for policy in POLICIES]
+        Report(
+            name=f"overload: {options.items:,} items, {args.times:g} times {sustainable:.0f} /s",
+            method=(
+                *METHOD,
+                f"Sustainable: the highest rate whose p99 holds {args.p99:g} ms without "
+                "protection. Then a fresh service per policy, open loop, latency of admitted "
+                "requests from the due time; recovery: from the last request until the price is "
+                "as set and no bound holds.",
+                *notes(here),
+            ),
+            machine=machine(),
+            rows=rows,
+        ).show(as_json=options.json)
+
+
+def _row(
+    here: Bench, policy: str, rate: float, seconds: float, p99_ms: float, sustainable: float
+) -> dict[str, Any]:
+    settings = {"CANET_OVERLOAD_POLICY": policy, "CANET_OBJECTIVE_MS": f"{p99_ms:g}"}
+    with here.service(**settings) as server:
+        here.closed(server)  # warm-up
+        _recovery(server)
+        before = server.resident_mib()
+        with pinned(here.cores.others):
+            seen = asyncio.run(_flood(server, here.bodies(), rate, seconds))
+        recovery = _recovery(server)
+        after = server.resident_mib()
+    good = len(seen.latencies) / seconds
+    within = sum(latency * 1000 <= p99_ms for latency in seen.latencies) / seconds
+    return {
+        "policy": policy,
+        "offered /s": round(rate),
+        "answered /s": round(good, 1),
+        "of sustainable": f"{good / sustainable:.0%}",
+        f"within {p99_ms:g} ms /s": round(within, 1),
+        "p50 ms": round(median(seen.latencies) * 1000, 1) if seen.latencies else "-",
+        "p99 ms": round(seen.p99_ms, 1),
+        "429": seen.refused,
+        "other failures": seen.failed,
+        "shrunk": f"{seen.shrunk / max(1, len(seen.latencies)):.0%}",
+        "recovery s": round(recovery, 2),
+        "memory MiB": f"{before:.0f} to {after:.0f}",
+    }
+
+
+async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: float) -> Flood:
+    """Send request i at its time whatever became of the others; a new connection where none is."""
+    seen = Flood()
+    requests = [prepare("127.0.0.1", server.port, "/recommend", body) for body in bodies]
+    loop = asyncio.get_running_loop()
+    idle: list[Connection] = []
+    due: dict[Connection, float] = {}
+    open_connections = 0
+
+    def answered(connection: Connection, status: int, body: bytes) -> None:
+        was_due = due.pop(connection)
+        if status == 200:
+            seen.latencies.append(loop.time() - was_due)
+            seen.shrunk += b'"overload"' in body
+        elif status == 429:
+            seen.refused += 1
+        else:
+            seen.failed += 1
+        if connection.is_open:
+            idle.append(connection)
+
+    async def fresh() -> Connection:
+        _, protocol = await loop.create_connection(
+            lambda: Connection(answered), "127.0.0.1", server.port
+        )
+        return protocol
+
+    begin = loop.time()
+    for number in range(round(rate * seconds)):
+        at = begin + number / rate
+        await asyncio.sleep(max(0.0, at - loop.time()))
+        seen.sent += 1
+        connection = None
+        while idle and connection is None:
+            connection = idle.pop()
+            connection = connection if connection.is_open else None
+        if connection is None:
+            if open_connections >= _MOST_CONNECTIONS:
+                seen.failed += 1
+                continue
+            open_connections += 1
+            connection = await fresh()
+        due[connection] = at
+        connection.send(requests[number % len(requests)])
+    end = loop.time() + 30.0
+    while due and loop.time() < end:  # noqa: ASYNC110 - with an end of its own
+        await asyncio.sleep(0.05)
+    seen.failed += len(due)
+    for connection in (*idle, *due):
+        connection.close()
+    return seen
+
+
+def _recovery(server: Server) -> float:
+    """Return how long it takes until the price is as set and nothing is refused, seconds."""
+    begin = time.monotonic()
+    while time.monotonic() < begin + _RECOVERY_SECONDS:
+        text = httpx.get(f"{server.url}/metrics", timeout=30).text
+        calm = 'canet_compute_price_reason{reason="overload"} 0.0' in text
+        if calm and "canet_admission_limit 256.0" in text:
+            return time.monotonic() - begin
+        time.sleep(_PROBE_SECONDS)
+    return float("inf")
