@@ -38,7 +38,7 @@ async def readyz(request: Request) -> Response:
     if here.settings.ready_requires_redis:
         needed.append("redis")
     ready = all(checks[name] in {"ok", "fallback"} for name in needed)
-    problems = {
+    problems: dict[str, str | None] = {
         "model": here.models.problem,
         **{side: here.sides.status(side).problem for side in SIDES},
     }

@@ -41,7 +41,8 @@ class Exclusive(Generic[T]):
         try:
             return await asyncio.shield(self._attempt)
         except asyncio.CancelledError:
-            if self._stopping and self._attempt.cancelled():
+            # Ended by `stop`, not by the caller.
+            if self._attempt.cancelled():
                 raise ReloadRefusedError("the service is stopping") from None
             raise
 

@@ -72,19 +72,20 @@ async def test_a_shadow_is_compared_and_counted_apart(tmp_path: Path, redis_url:
     async with live(tmp_path, redis_url) as service:
         before = await service.recommend(user_id="u", history=HISTORY)
         spent = service.metric("compute_flops_total", part="encoder")
+        asked = 0
+
+        def compared() -> bool:
+            return service.metric("shadow_requests_total", result="compared") == asked
+
         for version in (other, first):
             body = {"version": version, "as": "shadow"}
             done = await service.client.post("/v1/admin/model/reload", json=body)
             assert done.json()["sides"]["shadow"]["version"] == version
             await service.client.put("/v1/admin/traffic", json={"shadow_percent": 100})
-            compared = service.metric("shadow_requests_total", result="compared")
             answer = await service.recommend(user_id="u", history=HISTORY)
             assert (answer["variant"], ids(answer)) == ("stable", ids(before))
-            await until(
-                lambda compared=compared: (
-                    service.metric("shadow_requests_total", result="compared") == compared + 1
-                )
-            )
+            asked += 1
+            await until(compared)
         assert service.metric("shadow_overlap_ratio_count") == 2
         # The second shadow is the stable version itself and agrees with it wholly.
         full = service.metric("shadow_overlap_ratio_bucket", le="1.0") - service.metric(

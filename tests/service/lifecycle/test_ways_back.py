@@ -13,7 +13,7 @@ from models.checkpoint import store
 from models.checkpoint.errors import CheckpointError, Reason
 from service.lifecycle.contract import ReloadRefusedError
 from service.lifecycle.manager import CheckpointManager
-from tests.service.lifecycle.tools import serving, spoil, until
+from tests.service.lifecycle.tools import serving, spoil, trouble, until
 
 if TYPE_CHECKING:
     from tests.service.lifecycle.conftest import Observed
@@ -41,7 +41,8 @@ async def test_a_refused_current_at_start_falls_back_to_the_newest_sound_version
     assert store.current(tmp_path) == third, "a fallback leaves CURRENT alone"
     (tmp_path / third / "model.safetensors").write_bytes(sound)
     await until(lambda: serving(manager) == third)
-    assert (manager.fallback, manager.problem, observed.fallbacks[-1]) == (False, None, False)
+    assert trouble(manager) is None
+    assert observed.fallbacks[-1] is False
 
 
 @pytest.mark.parametrize("content", [None, b"", b"../../etc/passwd\n"])

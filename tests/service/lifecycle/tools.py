@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.lifecycle.contract import ModelManager
+from service.lifecycle.manager import CheckpointManager
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -24,3 +25,8 @@ def spoil(root: Path, version: str, name: str = "model.safetensors") -> None:
     data = bytearray((root / version / name).read_bytes())
     data[-1] ^= 1
     (root / version / name).write_bytes(data)
+
+
+def trouble(manager: CheckpointManager) -> str | None:
+    """What the manager tells an operator now; a call, so that no earlier answer is presumed."""
+    return manager.problem
