@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from models.checkpoint.contents import Checkpoint
 from models.config import Submodel
 from models.ranker import load_ranker
@@ -60,13 +62,20 @@ def evaluate_checkpoint(
 
 
 def curve_price(checkpoint: Checkpoint, budget: float) -> float:
-    """Return the least price on the stored curve whose cost is within `budget`.
+    """Return the price that the stored curve gives for `budget`, a share of always-full's FLOPs.
 
-    ValueError when the curve does not reach so low; the message names its least budget.
+    Read between the two points around it, linearly in the logarithm of the cost; 0 for a budget
+    above the curve. ValueError when it does not reach so low; the message names the least.
     """
-    curve = checkpoint.manifest.router.price_curve
-    within = [point for point in curve if point.flops_ratio <= budget]
-    if not within:
-        least = min((point.flops_ratio for point in curve), default=1.0)
-        raise ValueError(f"a budget of {budget:g} is below the least, {least:.3f}; raise it")
-    return min(within, key=lambda point: point.price).price
+    curve = sorted(checkpoint.manifest.router.price_curve, key=lambda point: point.price)
+    if not curve:
+        raise ValueError("the checkpoint has no price curve; give --price")
+    if budget < curve[-1].flops_ratio:
+        raise ValueError(
+            f"a budget of {budget:g} is below the least, {curve[-1].flops_ratio:.4f}; raise it"
+        )
+    if budget >= curve[0].flops_ratio:
+        return curve[0].price
+    costs = np.log([point.flops_ratio for point in reversed(curve)])
+    prices = [point.price for point in reversed(curve)]
+    return float(np.interp(np.log(budget), costs, prices))

@@ -3,7 +3,11 @@
 A supervised problem, no Gumbel noise needed: predict from a history's features how much better
 or worse than usual each submodel will rank the next item. Small data is the rule, so the
 network is small, regularised, cross-fitted, and shrunk towards the mean by what held-out folds
-confirm: with nothing to learn it becomes the best static choice.
+confirm. Nothing to learn leaves almost a static choice: what remains of the order among users
+is as good as chance, and lets any budget be met between two submodels.
+
+Mean qualities are made to rise with cost, since a larger submodel that looks worse on a few
+thousand cases mostly is not: price 0 leads to the largest, a rising price to the smallest.
 """
 
 # U users, C features, S submodels
@@ -12,7 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,6 +30,8 @@ _EPOCHS = 60
 _BATCH = 256
 _RATE = 3e-3
 _WEIGHT_DECAY = 0.05
+_LEAST_SHRINKAGE = 0.02
+_LEAST_RISE = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +76,7 @@ def fit_router(
     users, _ = quality_US.shape
     if users < 2:
         raise ValueError(f"{users} users are too few to fit a router; bring more data")
-    mean_S = quality_US.mean(0)
+    mean_S = torch.from_numpy(rising(quality_US.mean(0).numpy()))
     target_US = RouterCases(features=features_UC, quality=quality_US).targets()
     spread = target_US.std().clamp(min=1e-8)
     more_NC, more_NS = features_UC[:0], target_US[:0]
@@ -88,7 +96,7 @@ def fit_router(
             predicted_US[held_U] = router(features_UC[held_U]) * spread
     power = float(predicted_US.square().sum())
     shrinkage = float((predicted_US * target_US).sum()) / power if power > 0 else 0.0
-    shrinkage = min(1.0, max(0.0, shrinkage))
+    shrinkage = min(1.0, max(_LEAST_SHRINKAGE, shrinkage))
     total = float(target_US.square().sum())
     error = float((predicted_US * shrinkage - target_US).square().sum())
     router = _train(
@@ -103,6 +111,22 @@ def fit_router(
         shrinkage=shrinkage,
         explained=1 - error / total if total > 0 else 0.0,
     )
+
+
+def rising(mean_S: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the closest means that rise with their place, at least by a trifle each.
+
+    Neighbours out of order are pooled to their average (isotonic regression, equal weights).
+    """
+    pools: list[tuple[float, int]] = []
+    for value in mean_S.tolist():
+        total, count = value, 1
+        while pools and pools[-1][0] / pools[-1][1] >= total / count:
+            before, size = pools.pop()
+            total, count = total + before, count + size
+        pools.append((total, count))
+    pooled = np.concatenate([np.full(count, total / count) for total, count in pools])
+    return (pooled + _LEAST_RISE * np.arange(len(mean_S))).astype(np.float32)
 
 
 def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -> Router:

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluate.routing_baselines import price_for_budget, price_frontier
+from training.evaluate.routing_baselines import (
+    choose,
+    price_for_budget,
+    price_frontier,
+    routed,
+)
 
 Floats = NDArray[np.float64]
 
-# A price is quality (0..1) per full network at full length, so these span every trade.
-PRICES: Floats = np.concatenate([[0.0], np.geomspace(1e-5, 3.0, 40)])
+# Enough that the price of any budget can be read off between two of them.
+POINTS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +46,23 @@ class Held:
     full_U: Floats
     unit: float
 
-    def frontier(self, prices: Floats = PRICES) -> list[FrontierPoint]:
+    def prices(self) -> Floats:
+        """Return ascending prices whose costs spread evenly, by ratio, over what can be had.
+
+        From 0, the best predicted quality at any cost, to where everybody gets the cheapest. A
+        price is quality (0..1) per full network at full length.
+        """
+        cost_US = self.cost_US / self.unit
+        most = routed(self.ndcg_US, cost_US, choose(self.quality_US, cost_US, 0.0)).cost
+        least = float(cost_US.min(1).mean())
+        budgets = np.geomspace(least, max(most, least), POINTS)[1:-1]
+        found = [price_for_budget(self.quality_US, cost_US, budget=float(b)) for b in budgets]
+        cheapest = price_for_budget(self.quality_US, cost_US, budget=least * (1 + 1e-12))
+        return np.unique([0.0, *found, cheapest])
+
+    def frontier(self, prices: Floats | None = None) -> list[FrontierPoint]:
         """Return one point per price, ascending; the cost never rises with the price."""
+        prices = self.prices() if prices is None else prices
         points = price_frontier(
             self.quality_US, self.ndcg_US, self.cost_US / self.unit, np.sort(prices)
         )

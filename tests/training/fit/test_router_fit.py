@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
-from training.fit.router_fit import fit_router
+from training.fit.router_fit import RouterCases, fit_router, rising
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,3 +63,52 @@ def test_same_seed_gives_the_same_router() -> None:
 def test_one_user_is_refused() -> None:
     with pytest.raises(ValueError, match=r"1 users are too few .* bring more data"):
         fit_router(torch.zeros(1, 3), torch.zeros(1, 2), seed=0)
+
+
+def test_noise_still_lets_a_price_move_the_users_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(3)
+    features_UC = torch.randn(600, 4, generator=generator)
+    quality_US = 0.3 + 0.1 * torch.randn(600, 2, generator=generator)
+    fitted = fit_router(features_UC, quality_US, seed=0)
+    ahead_U = fitted.quality_US[:, 1] - fitted.quality_US[:, 0]
+    assert len(torch.unique(ahead_U)) > 500
+
+
+def test_extra_cases_teach_what_few_validation_cases_cannot() -> None:
+    generator = torch.Generator().manual_seed(4)
+
+    def made(cases: int) -> RouterCases:
+        features = torch.randn(cases, 4, generator=generator)
+        gap = 0.05 * torch.sign(features[:, 1])
+        noise = 0.2 * torch.randn(cases, 2, generator=generator)
+        return RouterCases(
+            features=features, quality=0.4 + torch.stack([gap, torch.zeros(cases)], 1) + noise
+        )
+
+    few, many = made(60), made(8000)
+    alone = fit_router(few.features, few.quality, seed=0)
+    taught = fit_router(few.features, few.quality, seed=0, extra=many)
+
+    def right(router: torch.nn.Module) -> float:
+        fresh = torch.randn(2000, 4, generator=generator)
+        quality = router(fresh)
+        return float(((quality[:, 0] > quality[:, 1]) == (fresh[:, 1] > 0)).float().mean())
+
+    assert right(taught.router) > 0.85
+    assert right(taught.router) > right(alone.router)
+
+
+@pytest.mark.parametrize(
+    ("means", "expected"),
+    [
+        ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3]),
+        ([0.3, 0.1, 0.4], [0.2, 0.2, 0.4]),
+        ([0.3, 0.2, 0.1], [0.2] * 3),
+    ],
+)
+def test_means_rise_with_cost_and_keep_their_average(
+    means: list[float], expected: list[float]
+) -> None:
+    found = rising(np.array(means, dtype=np.float32))
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert all(low < high for low, high in pairwise(found.tolist()))

@@ -53,7 +53,14 @@ async def appended(store: RedisHistoryStore, rows: Sequence[Interaction]) -> Non
 def store_at(url: str) -> RedisHistoryStore:
     # Generous: the machine may be busy, and nothing here is about speed.
     return RedisHistoryStore(
-        RedisConfig(url=url, op_timeout_seconds=10, write_timeout_seconds=10, history_max=1000)
+        RedisConfig(
+            url=url,
+            op_timeout_seconds=60,
+            write_timeout_seconds=60,
+            connect_timeout_seconds=60,
+            pool_wait_seconds=60,
+            history_max=1000,
+        )
     )
 
 
