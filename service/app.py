@@ -20,6 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.cache.results import ResultCache
 from service.engine.batcher import Batcher
 from service.engine.contract import Engine
 from service.http.context import Lifetime, Services
@@ -138,6 +139,8 @@ def create_app(
             metrics=metrics,
             history_max=settings.history_max,
             deadline_seconds=settings.deadline_seconds,
+            price=lambda: overload.price,
+            cache=_cache(settings),
         ),
         ingester=Ingester(store=store, metrics=metrics),
         hash_user=UserHasher(settings.log_salt.get_secret_value()),
@@ -230,6 +233,14 @@ async def _watch_store(services: Services) -> None:
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("the model manager could not start", exc_info=error)
+
+
+def _cache(settings: Settings) -> ResultCache | None:
+    if settings.result_ttl == 0:
+        return None
+    return ResultCache(
+        ttl_seconds=settings.result_ttl, max_bytes=settings.result_cache_mb * 1024 * 1024
+    )
 
 
 def _store(settings: Settings, metrics: Metrics) -> HistoryStore:

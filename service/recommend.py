@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from service.cache.results import ResultCache, result_key
 from service.engine.batcher import Answer, EngineFailedError, NoEngineError, QueueFullError
-from service.engine.contract import Engine, Flops, Query, Ranking
+from service.engine.contract import Engine, Flops, Price, Query, Ranking
 from service.lifecycle.contract import Variant
 from service.lifecycle.lines import Line, Lines
 from service.lifecycle.shadow import Shadow
@@ -39,7 +41,8 @@ class Recommendation:
 class Recommender:
     """Answers queries; histories come from the caller or the store, rankings from the batcher.
 
-    Never waits longer than the deadline: then popular items answer, flagged `deadline`.
+    Never waits longer than the deadline: then popular items answer, flagged `deadline`. With a
+    `cache` the same question is computed once; `price` says what routing pays now.
     """
 
     def __init__(
@@ -51,6 +54,8 @@ class Recommender:
         metrics: Metrics,
         history_max: int,
         deadline_seconds: float,
+        price: Callable[[], Price],
+        cache: ResultCache | None = None,
     ) -> None:
         self._store = store
         self._lines = lines
@@ -58,6 +63,8 @@ class Recommender:
         self._metrics = metrics
         self._history_max = history_max
         self._deadline_seconds = deadline_seconds
+        self._price = price
+        self._cache = cache
         self._new_id = Ulids()
 
     async def recommend(
@@ -93,15 +100,21 @@ class Recommender:
                     finally:
                         stages["redis"] = time.perf_counter() - started
                         self._metrics.stage("redis", stages["redis"])
-                line, answer = await self._ask(line, query)
+                kept = self._kept(line.engine, query)
+                if kept is None:
+                    line, answer = await self._ask(line, query)
         except TimeoutError:
             degraded.append("deadline")
             engine = line.engine
             ranking = _without_network(await _popular(engine, query), reason="deadline")
         else:
-            ranking, engine = answer.ranking, answer.engine
-            stages |= _stages(answer)
-            self._shadow.compare(query, ranking, asks)
+            if kept is not None:
+                ranking, engine = kept, line.engine
+            else:
+                ranking, engine = answer.ranking, answer.engine
+                stages |= _stages(answer)
+                self._keep(query, answer)
+                self._shadow.compare(query, ranking, asks)
         if ranking.reason == "overload":
             degraded.append("overload")
         if ranking.short_list:
@@ -116,6 +129,20 @@ class Recommender:
             history_source=source,
             stage_seconds=stages,
         )
+
+    def _kept(self, engine: Engine, query: Query) -> Ranking | None:
+        if self._cache is None:
+            return None
+        found = self._cache.get(result_key(engine.info, self._price(), query))
+        self._metrics.cache_asked(hit=found is not None)
+        return found
+
+    def _keep(self, query: Query, answer: Answer) -> None:
+        # Under the model and price that the batch ran with, whatever holds by now. What overload
+        # made smaller is not kept: it would outlive the overload.
+        if self._cache is not None and answer.price.surcharge == 0:
+            key = result_key(answer.engine.info, answer.price, query)
+            self._cache.put(key, answer.ranking)
 
     async def _ask(self, line: Line, query: Query) -> tuple[Line, Answer]:
         """Return the answer and who gave it: the stable line where the candidate cannot."""

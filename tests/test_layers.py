@@ -34,7 +34,7 @@ def floor(module: str) -> int:
         return SERVICE_FLOORS.index("contract")
     if name in {"settings", "logs", "ulid"} or name.startswith(("config", "metrics")):
         return SERVICE_FLOORS.index("base")
-    if name.startswith(("engine", "store", "overload")):
+    if name.startswith(("cache", "engine", "store", "overload")):
         return SERVICE_FLOORS.index("room")
     if name in {"recommend", "ingest"} or name.startswith("lifecycle"):
         return SERVICE_FLOORS.index("use_case")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.config.values import Section
+from service.config.values import DurationOrZero, Section
 
 
 class Compute(Section):
@@ -31,6 +31,13 @@ class Compute(Section):
         float,
         Field(ge=5, le=60_000, description="Within which answers are to come, also in overload."),
     ] = 100.0
+    result_ttl: Annotated[
+        DurationOrZero,
+        Field(le=86400, description="How long an answer is kept for the same question; 0: never."),
+    ] = 60
+    result_cache_mb: Annotated[
+        int, Field(ge=1, le=65_536, description="Memory for kept answers, MiB.")
+    ] = 32
     overload_policy: Annotated[
         Literal["shrink_then_shed", "shed", "off"],
         Field(

@@ -55,5 +55,6 @@ def words(value: Any) -> Any:
 
 
 Duration = Annotated[int, BeforeValidator(_duration), Field(ge=1)]
+DurationOrZero = Annotated[int, BeforeValidator(_duration), Field(ge=0)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words)]
 Port = Annotated[int, Field(ge=0, le=65535)]

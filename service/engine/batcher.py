@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from service.engine.contract import (
     AS_PUBLISHED,
@@ -45,8 +45,20 @@ class EngineFailedError(Exception):
     """The engine raised on this query; the cause is logged, and chained."""
 
 
+Release = Literal["full", "idle", "alone", "waited", "stopping"]
+
+
 class BatchObserver(Protocol):
     """Told what happened, from the worker thread; `rejected` from the event loop."""
+
+    def batch_released(self, reason: Release, variant: str) -> None:
+        """Note why a batch went to the engine as it was.
+
+        `full`: it holds as many queries as it may. `idle`: the worker had nothing to do, so nothing
+        was waited for. `alone`: one query waited behind another batch, and no other. `waited`: its
+        oldest query had waited long enough. `stopping`: it was the last.
+        """
+        ...
 
     def batch_done(
         self, queue_seconds: Sequence[float], timings: BatchTimings, variant: str
@@ -67,6 +79,7 @@ class Answer:
     engine: Engine
     queue_seconds: float
     timings: BatchTimings
+    price: Price
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -184,32 +197,37 @@ class Batcher:
             first = self._queue.get()
             if first is None:
                 return
-            batch, last = self._gather(first, idle=idle)
+            batch, reason = self._gather(first, idle=idle)
             batch = [waiting for waiting in batch if not waiting.future.cancelled()]
             if batch:
+                self._observer.batch_released(reason, self._variant)
                 self._run(batch)
-            if last:
+            if reason == "stopping":
                 return
 
-    def _gather(self, first: _Waiting, *, idle: bool) -> tuple[list[_Waiting], bool]:
-        """Return the batch that starts with `first`, and whether the worker is to end after it."""
+    def _gather(self, first: _Waiting, *, idle: bool) -> tuple[list[_Waiting], Release]:
+        """Return the batch that starts with `first`, and why it ends where it does."""
         batch = [first]
         until = first.queued_at + self._max_wait_seconds
         while len(batch) < self._max_batch:
             try:
                 another = self._queue.get_nowait()
             except queue.Empty:
+                if idle:
+                    return batch, "idle"
+                if len(batch) == 1:
+                    return batch, "alone"
                 left = until - time.perf_counter()
-                if idle or len(batch) == 1 or left <= 0:
-                    break
+                if left <= 0:
+                    return batch, "waited"
                 try:
                     another = self._queue.get(timeout=left)
                 except queue.Empty:
-                    break
+                    return batch, "waited"
             if another is None:
-                return batch, True
+                return batch, "stopping"
             batch.append(another)
-        return batch, False
+        return batch, "full"
 
     def _run(self, batch: list[_Waiting]) -> None:
         results: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
@@ -241,7 +259,8 @@ class Batcher:
         started = time.perf_counter()
         asked = [waiting.query for waiting in queries if waiting.query is not None]
         try:
-            rankings, timings = engine.recommend(asked, self._price())
+            price = self._price()
+            rankings, timings = engine.recommend(asked, price)
             if len(rankings) != len(asked):
                 raise RuntimeError(f"{len(rankings)} rankings for {len(asked)} queries")
         except Exception as error:
@@ -255,7 +274,13 @@ class Batcher:
         return [
             (
                 waiting.future,
-                Answer(ranking=ranking, engine=engine, queue_seconds=wait, timings=timings),
+                Answer(
+                    ranking=ranking,
+                    engine=engine,
+                    queue_seconds=wait,
+                    timings=timings,
+                    price=price,
+                ),
                 None,
             )
             for waiting, ranking, wait in zip(queries, rankings, waits, strict=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 ComputeMode = Literal["auto", "full", "fixed"]
 Part = Literal["router", "encoder", "scoring"]
 PARTS: tuple[Part, ...] = ("router", "encoder", "scoring")
-Source = Literal["model", "popular"]
+Source = Literal["model", "cache", "popular"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from service.metrics.labels import (
     DEGRADED,
     LENGTHS,
     OVERRIDES,
+    RELEASES,
     SOURCES,
     VARIANTS,
     length_label,
@@ -65,6 +66,9 @@ class ComputeMetrics(HttpMetrics):
             "router_overrides_total", "Model answers not routed freely.", "reason"
         )
         self.batch_size = self._histogram("batch_size", "Queries per engine call.", BATCH_SIZES)
+        self.batches_released = counter(
+            "batch_released_total", "Batches by why they went to the engine.", "reason"
+        )
         self.queue_depth = gauge("queue_depth", "Queries waiting for the engine.")
         self.queue_rejections = counter("queue_rejected_total", "Queries refused: queue full.")
         self.history_length = self._histogram(
@@ -83,6 +87,7 @@ class ComputeMetrics(HttpMetrics):
         create(self.baseline_cpu_seconds, PARTS)
         create(self.router_overrides, OVERRIDES)
         create(self.cache_requests, CACHES, CACHE_RESULTS)
+        create(self.batches_released, RELEASES)
         self._served: set[str] = set()
         self._by_source = Children(self.recommendations.labels)
         self._by_submodel = Children(self.submodel_requests.labels)
@@ -90,6 +95,8 @@ class ComputeMetrics(HttpMetrics):
         self._baseline_by_length = Children(self.length_baseline_flops.labels)
         self._baseline_by_part = Children(self.baseline_flops.labels)
         self._baseline_cpu_by_part = Children(self.baseline_cpu_seconds.labels)
+        self._released = Children(self.batches_released.labels)
+        self._cache_asked = Children(self.cache_requests.labels)
         self._cpu = Children(self.cpu_seconds.labels)
         # By variant; replaced whole, as the worker writes while the event loop reads.
         self._full_cpu_per_flop: dict[str, Mapping[Part, float]] = {}
@@ -138,6 +145,15 @@ class ComputeMetrics(HttpMetrics):
         self.stage("route", timings.route_seconds)
         self.stage("encode", timings.encode_seconds)
         self.stage("score", timings.score_seconds)
+
+    def batch_released(self, reason: str, variant: str) -> None:
+        """Note why a batch went to the engine; a shadow's batches are nobody's answers."""
+        if variant != "shadow":
+            self._released[reason,].inc()
+
+    def cache_asked(self, *, hit: bool) -> None:
+        """Note one look-up in the result cache."""
+        self._cache_asked["result", "hit" if hit else "miss"].inc()
 
     def queue_rejected(self) -> None:
         """Note one query refused by the full queue."""

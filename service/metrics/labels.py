@@ -45,6 +45,7 @@ REFUSALS = ("queue", "overload", "rate_limit")
 
 EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "play", "rate", "impression")
 EVENT_RESULTS = ("accepted", "duplicate", "rejected")
+RELEASES = ("full", "idle", "alone", "waited", "stopping")
 CACHES = ("result",)
 CACHE_RESULTS = ("hit", "miss")
 REDIS_OPS = ("append", "recent", "entries", "replace", "merge", "delete", "rate", "ping")

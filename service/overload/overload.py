@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
-from service.engine.batcher import BatchObserver, QueueFullError
+from service.engine.batcher import BatchObserver, QueueFullError, Release
 from service.engine.contract import BatchTimings, Price
 from service.overload.controller import Limits, Observation, State, step, surcharge
 
@@ -130,6 +130,10 @@ class Overload:
             self._waits.extend(queue_seconds)
             self._busy_seconds += busy
         self._batches.batch_done(queue_seconds, timings, variant)
+
+    def batch_released(self, reason: Release, variant: str) -> None:
+        """Pass it on."""
+        self._batches.batch_released(reason, variant)
 
     def queue_rejected(self) -> None:
         """Note one query that the full queue refused, and pass it on."""

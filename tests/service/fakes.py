@@ -328,7 +328,8 @@ async def running(
     store = FakeStore()
     manager = FakeManager(None if no_model else engine or FakeEngine())
     if settings is None:
-        settings = Settings.model_validate({"deadline_ms": 5000, "objective_ms": 60_000, **changes})
+        plain = {"deadline_ms": 5000, "objective_ms": 60_000, "result_ttl": 0}
+        settings = Settings.model_validate({**plain, **changes})
     typed: HistoryStore = store
     app = create_app(settings, store=typed, models=manager, registry=CollectorRegistry())
     manager.observer = app.state.services.metrics
