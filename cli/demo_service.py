@@ -53,6 +53,7 @@ def running_service(
         "CANET_PORT": str(port),
         "CANET_EMBEDDED_DIR": str(redis_dir),
         "CANET_DRAIN_SECONDS": "0",
+        "CANET_RESULT_TTL": "0",  # every answer shown is computed
         "CANET_LOG_LEVEL": os.environ.get("CANET_LOG_LEVEL") or "WARNING",
     }
     redis_dir.mkdir(parents=True, exist_ok=True)
