@@ -178,7 +178,7 @@ def _traverse(forger: Forger) -> bool:
         values["files"][forger.generator.choice(names)] = values["files"].pop("eval.json")
 
     forger.manifest(change)
-    return False
+    return True
 
 
 def _link(forger: Forger) -> bool:
