@@ -28,7 +28,7 @@ from training.refresh.dataset import DataSet
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("CANET_CHAOS_KILLS") or 8)
-GENEROUS_SECONDS = 600
+GENEROUS_SECONDS = 1800
 
 
 class Trainer:
