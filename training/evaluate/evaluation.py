@@ -17,6 +17,7 @@ from models.router import choose_places
 from training.data.split import EvalCases, Split
 from training.evaluate.baselines import Popularity, Window, baseline_ranks
 from training.evaluate.bootstrap import compare
+from training.evaluate.groups import Group, groups
 from training.evaluate.metrics import hr_at, mrr_at, ndcg_at
 from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
 from training.evaluate.report import Row
@@ -37,6 +38,7 @@ class Evaluation:
     mix: Mapping[str, float]
     cases: int
     price: float
+    groups: tuple[Group, ...] = ()
 
     def row(self, name: str) -> Row:
         """Return the first row called `name`; KeyError when there is none."""
@@ -64,6 +66,7 @@ class Evaluation:
             "price": self.price,
             "mix": dict(self.mix),
             "rows": [row.to_json() for row in self.rows],
+            "groups": [group.to_json() for group in self.groups],
         }
 
 
@@ -147,6 +150,12 @@ def evaluate(
         mix={name: float(share) for name, share in zip(names, mix_S, strict=True)},
         cases=len(cases),
         price=price,
+        groups=groups(
+            cases,
+            ranker.table_VE.numpy(),
+            full_U=by_submodel["ndcg@10"][:, full],
+            routed_U=routed["ndcg@10"],
+        ),
     )
 
 
