@@ -150,6 +150,19 @@ def _bar(scores_H, size, k, slack):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True)
+def _least_sum(bar, scale, bias, delta, half, spread):  # type: ignore[no-untyped-def]
+    """Return an integer: rows whose sum lies below it cannot reach the bar.
+
+    With the block's largest scale and bias; rounded down by one more than float64 can err.
+    """
+    if bar <= bias:
+        return np.int16(-32768)
+    least = ((bar - bias) / (scale * (1 + SLACK)) - spread) / delta - half
+    least -= 1 + SLACK * abs(least)
+    return np.int16(min(max(np.floor(least), -32768.0), 32767.0))
+
+
+@numba.njit(nogil=True)
 def _judge(  # type: ignore[no-untyped-def]
     block, first, rows, q, sums_R,
     scale_V, scale_K, error_K, length_K, bias_K, table_VE, bias_V,
@@ -162,14 +175,15 @@ def _judge(  # type: ignore[no-untyped-def]
     spread = (terms_6[1] * error_K[block] + terms_6[2] * length_K[block]) * (1 + SLACK)
     spread = (spread + SLACK * terms_6[3] * length_K[block]) * (1 + SLACK)
     delta32, half32, spread32 = np.float32(delta), np.float32(half), np.float32(spread)
+    least = _least_sum(bar, scale_K[block], bias_K[block], delta, half, spread)
     for start in range(0, rows, _GROUP):
-        stop = min(start + _GROUP, rows)
-        largest = np.int16(-32768)
-        for r in range(start, stop):
-            largest = max(largest, sums_R[r])
-        most = max(delta * (largest + half) + spread, 0.0) * (1 + SLACK)
-        if scale_K[block] * most + bias_K[block] < bar:
+        sums_G = sums_R[start : min(start + _GROUP, rows)]
+        some = np.int16(0)
+        for r in range(len(sums_G)):
+            some |= np.int16(sums_G[r] >= least)
+        if some == 0:
             continue
+        stop = min(start + _GROUP, rows)
         for r in range(start, stop):
             row = first + r
             product = delta32 * (np.float32(sums_R[r]) + half32) + spread32
@@ -185,6 +199,7 @@ def _judge(  # type: ignore[no-untyped-def]
             score = _exact(table_VE, row, query_E, bias_V[row], np.float32(0.0), work_E)
             counts_3[0] = _offer(scores_H, rows_H, counts_3[0], score, row)
             bar = _bar(scores_H, counts_3[0], len(scores_H), terms_6[5])
+            least = _least_sum(bar, scale_K[block], bias_K[block], delta, half, spread)
     bar_Q[q] = bar
 
 

@@ -24,8 +24,8 @@ from models.search.task import Task
 if TYPE_CHECKING:
     from models.search.scan import NibbleScan
 
-INDEX_FROM_ROWS = 30_000
-"""Smaller catalogs are searched faster by a plain product, and need no compiled scan."""
+INDEX_FROM_ROWS = 100_000
+"""Below this a plain product is as fast for batches, and no compiled scan is needed."""
 
 
 class CatalogSearch:

@@ -123,7 +123,9 @@ def test_a_large_table_is_searched_exactly_and_mostly_by_the_scan(kind: str, wid
     rows = 60_001
     table_VE = table(rng, kind, rows, 64) if kind == "gaussian" else trained_like(rng, rows, 64)
     bias = (0.3 * rng.standard_normal(rows)).astype(np.float32)
-    search = CatalogSearch(torch.from_numpy(table_VE), torch.from_numpy(bias), (16, 32, 64))
+    search = CatalogSearch(
+        torch.from_numpy(table_VE), torch.from_numpy(bias), (16, 32, 64), index_from=ALWAYS
+    )
     assert 0 < search.index_bytes < table_VE.nbytes / 4
     queries = rng.standard_normal((4, width)).astype(np.float32)
     wanted = [
