@@ -138,7 +138,8 @@ def _home(data: Path) -> Path:
 
 
 def _train(data: Path, items: Path | None, root: Path, progress: ConsoleProgress) -> None:
-    from training.pipeline import TrainRequest, train
+    from training.pipeline import train
+    from training.plan import TrainRequest
 
     train(TrainRequest(data=data, items=items, out=root, max_seconds=_TRAIN_SECONDS), progress)
 

@@ -32,6 +32,36 @@ def add_data_options(command: argparse.ArgumentParser, *, required: bool = True)
     )
 
 
+def add_grid_options(command: argparse.ArgumentParser) -> None:
+    """Add the axes of the supernet's grid, which replace the preset's."""
+    for name, what in (
+        ("depths", "numbers of layers"),
+        ("widths", "hidden widths, divisible by 4"),
+        ("emb-widths", "widths of the item table"),
+    ):
+        command.add_argument(
+            f"--{name}",
+            type=_ascending,
+            metavar="N,N",
+            help=f"{what} of the grid, ascending (default: the preset's)",
+        )
+    command.add_argument(
+        "--max-length", type=int, metavar="N", help="newest items that the network reads"
+    )
+
+
+def _ascending(text: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of whole numbers such as 32,64"
+        ) from None
+    if list(values) != sorted(set(values)) or values[0] < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be ascending, distinct and positive")
+    return values
+
+
 def add_json_option(command: argparse.ArgumentParser) -> None:
     """Add --json: the result as one JSON document on standard output."""
     command.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import WRONG_ARGUMENTS, CommandError, explained
-from cli.options import add_data_options, add_json_option, column_names
+from cli.options import add_data_options, add_grid_options, add_json_option, column_names
 from cli.progress import ConsoleProgress
 from cli.refresh import add_refresh_options
 from cli.refresh import run as run_refresh
@@ -34,6 +34,7 @@ def register(commands: Any) -> None:
         choices=("small", "session-like", "long-history"),
         help="architecture and plan (default: chosen from the data and printed)",
     )
+    add_grid_options(command)
     command.add_argument("--epochs", type=int, metavar="N", help="most epochs")
     command.add_argument(
         "--max-minutes", type=float, metavar="N", help="stop cleanly with the best so far"
@@ -65,13 +66,18 @@ def register(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, or refresh, and print what came of it."""
     from training.evaluate.report import render_table
-    from training.pipeline import TrainPlan, TrainRequest, train
+    from training.pipeline import train
+    from training.plan import TrainPlan, TrainRequest
 
     how: dict[str, Any] = {
         "out": arguments.out,
         "items": arguments.items,
         "split": arguments.split,
         "preset": arguments.preset,
+        "depths": arguments.depths,
+        "widths": arguments.widths,
+        "emb_widths": arguments.emb_widths,
+        "max_length": arguments.max_length,
         "seed": arguments.seed,
         "epochs": arguments.epochs,
         "max_seconds": 60 * arguments.max_minutes if arguments.max_minutes is not None else None,

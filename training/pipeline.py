@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.checkpoint.contents import Checkpoint
-from models.config import Submodel
-from training.data.columns import ColumnNames
 from training.data.interactions import Interactions
-from training.data.profile import DataProfile, profile
+from training.data.profile import profile
 from training.data.reading import make_split, read
-from training.data.split import EvalCases, Split
+from training.data.split import Split
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.fit.allocator import tame_allocator
-from training.fit.gains import fit_gains
+from training.fit.closing import close, weigh_memory
 from training.fit.loop import Fitted, fit, sample_cases
-from training.fit.presets import Preset, choose_preset
+from training.fit.presets import Preset
 from training.fit.warm import warm_start
+from training.plan import TrainPlan, TrainRequest, preset_of
 from training.progress import Progress
 from training.publish.lessons import choose_served, lessons_of
 from training.publish.publish import publish
@@ -32,40 +30,8 @@ from training.publish.route import Routed, route
 _ROUTER_CASES = 20_000
 _LESSONS = 40_000
 _GAIN_CASES = 3_000
-_CLOSING_RATE = 0.3
 # A parent that knows fewer of the items has little to hand on.
 _LEAST_KEPT = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainPlan:
-    """How to train and where to publish. None leaves a choice to the data or the preset.
-
-    `budget` is a share of the full network's total FLOPs; without one the default price is the
-    one that keeps validation NDCG@10 within half a percent of the full network. `exclude_seen`
-    defaults to whether users (almost) never repeat an item.
-    """
-
-    out: Path
-    items: Path | None = None
-    split: str = "leave-one-out"
-    preset: str | None = None
-    seed: int = 0
-    epochs: int | None = None
-    max_seconds: float | None = None
-    budget: float | None = None
-    exclude_seen: bool | None = None
-    threads: int | None = None
-    resume: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest(TrainPlan):
-    """What one run on a file or directory of interactions is asked for."""
-
-    data: Path
-    columns: ColumnNames | None = None
-    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +102,7 @@ def build(
     found = profile(interactions)
     progress.log(found.summary())
     exclude_seen = found.exclude_seen if plan.exclude_seen is None else plan.exclude_seen
-    preset = _preset(plan, found, len(split.catalog))
+    preset = preset_of(plan, found, len(split.catalog))
     initial = None
     if parent is not None:
         preset, initial = _from_parent(plan, preset, parent, split, progress)
@@ -159,8 +125,8 @@ def build(
         initial=initial,
     )
     cases = sample_cases(split.validation, _ROUTER_CASES, plan.seed)
-    _weigh_memory(
-        fitted, preset, sample_cases(cases, _GAIN_CASES, plan.seed), exclude_seen, progress
+    weigh_memory(
+        fitted, preset.train, sample_cases(cases, _GAIN_CASES, plan.seed), exclude_seen, progress
     )
     served = choose_served(fitted, cases, exclude_seen=exclude_seen, progress=progress)
     lessons = lessons_of(
@@ -173,8 +139,8 @@ def build(
         progress=progress,
     )
     if lessons is not None and not should_stop():
-        fitted = _close(fitted, split, preset, exclude_seen, progress, should_stop)
-        _weigh_memory(fitted, preset, cases, exclude_seen, progress, served)
+        fitted = close(fitted, split, preset.train, exclude_seen, progress, should_stop)
+        weigh_memory(fitted, preset.train, cases, exclude_seen, progress, served)
     routed = route(
         fitted,
         cases,
@@ -204,71 +170,6 @@ def build(
         evaluation=evaluation,
         exclude_seen=exclude_seen,
         warm=initial is not None,
-    )
-
-
-def _weigh_memory(
-    fitted: Fitted,
-    preset: Preset,
-    cases: EvalCases,
-    exclude_seen: bool,
-    progress: Progress,
-    submodels: Sequence[Submodel] | None = None,
-) -> None:
-    """Set the memory gains of the submodels, all by default, where training has not."""
-    if fitted.memory is None or preset.train.memory_joins == "training":
-        return
-    gains = fit_gains(
-        fitted.supernet,
-        fitted.memory,
-        submodels or fitted.supernet.config.submodels,
-        cases,
-        exclude_seen=exclude_seen,
-        progress=progress,
-    )
-    progress.log(
-        "weight of the transition memory: "
-        + ", ".join(f"{name} {gain:g}" for name, gain in gains.items())
-    )
-
-
-def _close(
-    fitted: Fitted,
-    split: Split,
-    preset: Preset,
-    exclude_seen: bool,
-    progress: Progress,
-    should_stop: Callable[[], bool],
-) -> Fitted:
-    """Return the model after the closing epochs on everybody, held-out users included."""
-    if not preset.train.closing_epochs:
-        return fitted
-    progress.log("closing: everybody's interactions, at a lower rate")
-    plan = replace(
-        preset.train,
-        epochs=preset.train.closing_epochs,
-        patience=preset.train.closing_epochs,
-        learning_rate=preset.train.learning_rate * _CLOSING_RATE,
-        max_seconds=None,
-    )
-    closed = fit(
-        split,
-        preset.supernet,
-        plan,
-        exclude_seen=exclude_seen,
-        progress=progress,
-        should_stop=should_stop,
-        initial=fitted.supernet.state_dict(),
-    )
-    return replace(
-        closed,
-        epochs=fitted.epochs + closed.epochs,
-        best_epoch=(
-            fitted.best_epoch if closed.best_epoch < 0 else len(fitted.epochs) + closed.best_epoch
-        ),
-        stopped=fitted.stopped,
-        held_U=fitted.held_U,
-        resume=fitted.resume,
     )
 
 
@@ -344,15 +245,3 @@ def _from_parent(
         f"{start.gone:,} gone"
     )
     return replace(preset, supernet=grid), start.state
-
-
-def _preset(plan: TrainPlan, found: DataProfile, num_items: int) -> Preset:
-    preset = choose_preset(found, num_items=num_items, name=plan.preset, seed=plan.seed)
-    changes: dict[str, Any] = {}
-    if plan.epochs is not None:
-        changes["epochs"] = plan.epochs
-    if plan.max_seconds is not None:
-        changes["max_seconds"] = plan.max_seconds
-    if plan.threads is not None:
-        changes["threads"] = plan.threads
-    return replace(preset, train=replace(preset.train, **changes))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.deploy.files import (
     ROOT,
@@ -25,29 +28,40 @@ from tests.deploy.files import (
 )
 from tests.servers.processes import free_port, required, running, wait_until
 from training.datasets.synthetic import SyntheticConfig, generate, write
-from training.pipeline import TrainRequest, train
+from training.pipeline import train
+from training.plan import TrainRequest
 from training.progress import Silent
+from training.refresh.exposition import exposed
+from training.refresh.metrics import RefreshMetrics
 
 pytestmark = pytest.mark.servers
 
 SCRAPE_SECONDS = 1
+KEY = "key-of-all-scopes-for-the-live-check"
 # What Grafana puts in for its variables at this scrape interval and a range of five minutes.
 PANELS = panel_expressions(rate_interval="20s", time_range="5m")
+# Panels that show nothing here, and why.
+EMPTY = {"service.json: Result cache A": "nothing is looked up while no cache is switched on"}
 RULE_EXPRESSIONS = rule_expressions()
 RECORDED = sorted({rule["record"] for _, rule in rules() if "record" in rule})
 ALERTS = sorted(rule["alert"] for _, rule in rules() if "alert" in rule)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stack:
     """A service that has been asked, and the Prometheus that watched."""
 
     prometheus: str
     answers: list[dict[str, Any]]
+    exposition: str = ""
+    at: float | None = None
+    """When expressions are evaluated, Unix seconds; now while None."""
 
     def query(self, text: str) -> list[float]:
         """The value of every series; ValueError with Prometheus' words when it is refused."""
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": text}, timeout=10)
+        # At one moment just after the load: a slow machine may be at it for minutes.
+        params = {"query": text} if self.at is None else {"query": text, "time": str(self.at)}
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params=params, timeout=30)
         body = answer.json()
         if body["status"] != "success":
             raise ValueError(body["error"])
@@ -66,11 +80,18 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint trained for a moment on a little made-up data."""
+    """A model root with one checkpoint, trained for a moment on a little made-up data."""
     place = tmp_path_factory.mktemp("trained")
-    data, items = write(generate(SyntheticConfig(users=300, items=120, topics=8)), place / "data")
-    train(TrainRequest(data=data, items=items, out=place / "models", epochs=1, threads=1), Silent())
+    train_once(place, place / "models", seed=0)
     return place / "models"
+
+
+def train_once(place: Path, root: Path, *, seed: int) -> str:
+    """Publish a version under `root` and return its name."""
+    plan = SyntheticConfig(users=300, items=120, topics=8, seed=seed)
+    data, items = write(generate(plan), place / "data")
+    train(TrainRequest(data=data, items=items, out=root, epochs=1, threads=1), Silent())
+    return (root / "CURRENT").read_text().strip()
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +99,7 @@ def stack(
     models: Path, real_redis_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     binary = required("prometheus", "prometheus")
+    second = train_once(tmp_path_factory.mktemp("second"), models, seed=1)
     place = tmp_path_factory.mktemp("stack")
     service_port, prometheus_port = free_port(), free_port()
     service = f"http://127.0.0.1:{service_port}"
@@ -89,9 +111,9 @@ def stack(
         "CANET_REDIS_OP_TIMEOUT_MS": "1000",
         "CANET_DEADLINE_MS": "5000",
         "CANET_DRAIN_SECONDS": "0",
+        "CANET_API_KEYS": f"read+write+admin:{KEY}",
     }
-    config = shipped_config(f"127.0.0.1:{service_port}")
-    (place / "prometheus.yml").write_text(yaml.safe_dump(config))
+    trained = RefreshMetrics(CollectorRegistry())
     serve = [sys.executable, "-m", "service.serve"]
     watch = [
         binary,
@@ -100,37 +122,74 @@ def stack(
         f"--web.listen-address=127.0.0.1:{prometheus_port}",
     ]
     with (
+        exposed(trained, "127.0.0.1", 0) as trainer_port,
         running(serve, f"{service}/readyz", place / "service.log", environ),
+        configured(place / "prometheus.yml", service_port, trainer_port),
         running(watch, f"{prometheus}/-/ready", place / "prometheus.log"),
     ):
         stack = Stack(prometheus=prometheus, answers=[])
         # rate() needs a sample from before the load: wait for the first scrape.
         wait_until(lambda: stack.query('up{job="canet"}') == [1.0], 30, "no scrape")
-        with httpx.Client(base_url=service, timeout=10) as client:
+        with httpx.Client(base_url=service, timeout=30, headers={"X-API-Key": KEY}) as client:
+            experiment(client, second)
             for turn in range(6):
                 stack.answers.extend(ask(client, turn))
+                act(trained, turn)
                 time.sleep(SCRAPE_SECONDS)
+            stack.exposition = client.get("/metrics").text
         wait_until(
             lambda: stack.query("sum(canet_recommendations_total)") == [len(stack.answers)],
             30,
             "the counters have not arrived",
         )
         time.sleep(2 * SCRAPE_SECONDS)
+        stack.at = time.time()
         yield stack
 
 
-def shipped_config(target: str) -> dict[str, Any]:
+@contextmanager
+def configured(path: Path, service_port: int, trainer_port: int) -> Iterator[None]:
+    """Write the configuration that watches both."""
+    jobs = {"canet": service_port, "canet-trainer": trainer_port}
+    path.write_text(yaml.safe_dump(shipped_config(jobs)))
+    yield
+
+
+def shipped_config(ports: Mapping[str, int]) -> dict[str, Any]:
     """The shipped configuration; only where to look and how often is the test's."""
     config: dict[str, Any] = read_yaml(ROOT / "docker/prometheus/prometheus.yml")
     seconds = f"{SCRAPE_SECONDS}s"
     config["global"].update(scrape_interval=seconds, scrape_timeout=seconds)
     config["global"]["evaluation_interval"] = seconds
     config["rule_files"] = [str(RULES / "*.yml")]
-    (job, _) = config["scrape_configs"]
-    del job["dns_sd_configs"]
-    job["static_configs"] = [{"targets": [target]}]
-    config["scrape_configs"] = [job]
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    for name, port in ports.items():
+        del jobs[name]["dns_sd_configs"]
+        jobs[name]["static_configs"] = [{"targets": [f"127.0.0.1:{port}"]}]
+    config["scrape_configs"] = [jobs[name] for name in ports]
     return config
+
+
+def experiment(client: httpx.Client, version: str) -> None:
+    """Make the other version candidate and shadow, for half and all of the users."""
+    for side in ("candidate", "shadow"):
+        body = {"version": version, "as": side}
+        client.post("/v1/admin/model/reload", json=body).raise_for_status()
+    shares = {"candidate_percent": 50, "shadow_percent": 100}
+    client.put("/v1/admin/traffic", json=shares).raise_for_status()
+
+
+def act(trainer: RefreshMetrics, turn: int) -> None:
+    """Tell what a trainer tells: the real endpoint and metrics, without minutes of training."""
+    trainer.runs.labels("published" if turn else "refused").inc()
+    trainer.refused.labels("accuracy").inc()
+    trainer.drained.labels("event").inc(40)
+    trainer.ndcg.labels("live").set(0.1)
+    trainer.ndcg.labels("new").set(0.11)
+    trainer.last_ok.set(1)
+    trainer.last_run.set(time.time())
+    trainer.last_success.set(time.time())
+    trainer.duration.set(12.0)
 
 
 def ask(client: httpx.Client, turn: int) -> list[dict[str, Any]]:
@@ -151,6 +210,20 @@ def ask(client: httpx.Client, turn: int) -> list[dict[str, Any]]:
         {"history": items[:3], "candidates": items[3:5]},
     ]
     answered = [client.post("/recommend", json=body).raise_for_status().json() for body in bodies]
+    shown = [
+        {
+            "user_id": body["user_id"],
+            "type": "impression",
+            "items": [item["item_id"] for item in answer["items"]],
+            "recommendation_id": answer["recommendation_id"],
+        }
+        for body, answer in zip(bodies, answered, strict=True)
+        if "user_id" in body
+    ]
+    clicks = [{**one, "type": "click", "item_id": one["items"][0]} for one in shown]
+    for click in clicks:
+        del click["items"]
+    client.post("/v1/events", json={"events": [*shown, *clicks]}).raise_for_status()
     batch = client.post("/v1/recommend/batch", json={"requests": bodies}).raise_for_status()
     answered += [entry["result"] for entry in batch.json()["results"]]
     assert client.post("/v1/recommend", json={"k": 0}).status_code == 422
@@ -163,7 +236,10 @@ def ask(client: httpx.Client, turn: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("expression", PANELS, ids=lambda expression: expression.where)
 def test_every_panel_shows_numbers(stack: Stack, expression: Expression) -> None:
-    assert stack.complaint(expression.text) is None, expression.text
+    if expression.where in EMPTY:
+        assert stack.complaint(expression.text) in {None, "empty"}
+    else:
+        assert stack.complaint(expression.text) is None, expression.text
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -189,6 +265,18 @@ def test_a_misspelt_metric_and_a_wrong_query_are_caught(stack: Stack) -> None:
     assert stack.complaint("rate(canet_compute_flop_total[20s])") == "empty"
     assert "parse error" in (stack.complaint("rate(canet_compute_flops_total[20s)") or "")
     assert stack.complaint("canet_model_info / 0 * 0") == "NaN only"
+
+
+def test_promtool_finds_nothing_to_complain_about(stack: Stack) -> None:
+    """Names, units, types and help texts of everything that the service and the trainer expose."""
+    promtool = required("promtool", "prometheus")
+    trainer = CollectorRegistry()
+    RefreshMetrics(trainer)
+    for text in (stack.exposition, generate_latest(trainer).decode()):
+        told = subprocess.run(
+            [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30
+        )
+        assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
 
 
 def test_the_flops_that_prometheus_counts_are_those_of_the_answers(stack: Stack) -> None:

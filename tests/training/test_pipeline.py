@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from models.ranker import Ranker, load_ranker, stack
 from models.topk import top_rows
 from training.evaluate.evaluation import Evaluation
 from training.evaluate.from_checkpoint import evaluate_checkpoint
-from training.pipeline import TrainRequest, TrainResult, train
+from training.fit.gains import GAINS
+from training.fit.presets import PRESETS
+from training.pipeline import TrainResult, train
+from training.plan import TrainRequest
 from training.progress import Silent
 
 ROWS = {"full", "routed", "random", "static", "oracle", "submodel", "window5", "popularity"}
@@ -55,6 +58,14 @@ class Run:
     root: Path
     result: TrainResult
     checkpoint: Checkpoint
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +187,50 @@ def test_temporal_run_names_the_first_version_as_parent(run: Run) -> None:
     manifest = read_checkpoint(second.path).manifest
     assert manifest.parent == run.result.version
     assert str(manifest.training["split"]).startswith("temporal")
+
+
+def test_a_grid_of_one_trains_a_plain_network(run: Run, tmp_path: Path) -> None:
+    request = TrainRequest(
+        data=run.data,
+        out=tmp_path,
+        epochs=1,
+        depths=(1,),
+        widths=(32,),
+        emb_widths=(32,),
+        max_length=16,
+    )
+    result = train(request, Silent())
+    checkpoint = read_checkpoint(result.path)
+    assert [entry.name for entry in checkpoint.manifest.submodels] == ["d1-w32-e32"]
+    assert checkpoint.config.max_length == 16
+    assert result.evaluation.mix == {"d1-w32-e32": 1.0}
+
+
+def test_a_wrong_grid_is_refused_with_its_value(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="width 30 is not divisible"):
+        train(TrainRequest(data=run.data, out=tmp_path, widths=(30, 60)), Silent())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grown_network_learns_its_router_from_unseen_users_and_closes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    axes, plan = PRESETS["small"]
+    grown = replace(
+        plan,
+        epochs=3,
+        growth_epochs=1,
+        memory_joins="afterwards",
+        router_users=0.2,
+        closing_epochs=1,
+    )
+    monkeypatch.setitem(PRESETS, "small", (axes, grown))
+    told = Told()
+    result = train(TrainRequest(data=run.data, out=tmp_path, preset="small"), told)
+    assert result.epochs == 4
+    lines = "\n".join(told.lines)
+    for words in ("d1-w32-e64", "d2-w64-e64", "weight of the transition memory", "closing:"):
+        assert words in lines
+    checkpoint = read_checkpoint(result.path)
+    gains = checkpoint.tensors["supernet.memory_gain"]
+    assert all(gain in GAINS for gain in (round(gain, 4) for gain in gains.flatten().tolist()))

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.ranker import Ranker
-from models.router import choose_places
 from training.data.split import EvalCases, Split
 from training.evaluate.baselines import Popularity, Window, baseline_ranks
 from training.evaluate.bootstrap import compare
 from training.evaluate.groups import Group, groups
 from training.evaluate.metrics import hr_at, mrr_at, ndcg_at
-from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
+from training.evaluate.quality import (
+    cpu_milliseconds,
+    ranks_by_submodel,
+    routed_places,
+    router_view,
+    totals,
+)
 from training.evaluate.report import Row
 from training.evaluate.routing_baselines import best_static, oracle, random_routing
 from training.progress import Progress
@@ -94,11 +98,8 @@ def evaluate(
     FLOPs charge router (where one runs), encoder and scoring at the length that runs.
     """
     ranks_US = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
-    features_UC, lengths_U = router_view(ranker, cases)
-    with torch.inference_mode():
-        assert ranker.router is not None
-        quality_US = ranker.router(features_UC).numpy()
-    chosen_U = choose_places(quality_US, ranker.cost_ratios(lengths_U.numpy()), price)
+    lengths_U = router_view(ranker, cases)[1]
+    chosen_U = routed_places(ranker, cases, price)
     routed_cost_US, full_U = totals(ranker, lengths_U)
     alone_cost_US = totals(ranker, lengths_U, routed=False)[0]
     users = np.arange(len(cases))

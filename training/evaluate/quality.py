@@ -82,6 +82,14 @@ def router_view(ranker: Ranker, cases: EvalCases) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(features_UC), lengths_U
 
 
+@torch.inference_mode()
+def routed_places(ranker: Ranker, cases: EvalCases, price: float) -> NDArray[np.int64]:
+    """Return the place in `served` that the router gives every case at `price`, as served."""
+    histories = [cases.histories[i].tolist() for i in range(len(cases))]
+    lengths_U = np.array([min(len(h), ranker.config.max_length) for h in histories], dtype=np.int64)
+    return ranker.route(recent(histories), lengths_U, price)
+
+
 def totals(
     ranker: Ranker, lengths_U: Tensor, *, routed: bool = True
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

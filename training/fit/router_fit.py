@@ -126,7 +126,8 @@ def rising(mean_S: NDArray[np.float32]) -> NDArray[np.float32]:
             total, count = total + before, count + size
         pools.append((total, count))
     pooled = np.concatenate([np.full(count, total / count) for total, count in pools])
-    return (pooled + _LEAST_RISE * np.arange(len(mean_S))).astype(np.float32)
+    risen: NDArray[np.float32] = (pooled + _LEAST_RISE * np.arange(len(mean_S))).astype(np.float32)
+    return risen
 
 
 def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -> Router:

@@ -11,14 +11,13 @@ import torch
 from models.checkpoint.contents import Checkpoint
 from models.config import Submodel
 from models.ranker import Ranker, load_ranker, stack
-from models.router import choose
 from models.topk import top_rows
 from training.data.errors import DataError
 from training.data.interactions import Interactions
 from training.data.reading import make_split
 from training.evaluate.evaluation import Evaluation
 from training.evaluate.metrics import ndcg_at
-from training.evaluate.quality import ranks_by_submodel, router_view
+from training.evaluate.quality import ranks_by_submodel, routed_places
 from training.progress import Progress
 from training.refresh.errors import RefusedError
 
@@ -86,14 +85,7 @@ def measure_live(
     ranks_US = ranks_by_submodel(
         ranker, known, exclude_seen=not live.manifest.repeats, progress=progress
     )
-    features_UC, lengths_U = router_view(ranker, known)
-    with torch.inference_mode():
-        assert ranker.router is not None
-        chosen_U = choose(
-            ranker.router(features_UC),
-            ranker.cost_ratios(lengths_U),
-            live.manifest.router.price,
-        ).numpy()
+    chosen_U = routed_places(ranker, known, live.manifest.router.price)
     ndcg_US = ndcg_at(ranks_US, 10)
     rows = live.manifest.training.get("rows", 0)
     return Live(

@@ -19,7 +19,8 @@ from models.events import KEY_PREFIX, active_model_key
 from training.data.columns import ColumnNames
 from training.data.interactions import Interactions
 from training.data.reading import read
-from training.pipeline import Trained, TrainPlan, TrainResult, build, publish_trained, result_of
+from training.pipeline import Trained, TrainResult, build, publish_trained, result_of
+from training.plan import TrainPlan
 from training.progress import Progress
 from training.refresh.dataset import DataSet
 from training.refresh.drain import drain

@@ -43,6 +43,7 @@ def cases(memory: TransitionMemory, *, follow: bool) -> EvalCases:
 def test_a_memory_that_is_right_weighs_much_and_one_that_is_wrong_nothing(follow: bool) -> None:
     supernet = random_supernet(CONFIG)
     memory = random_memory(CONFIG)
+    assert memory is not None
     other = CONFIG.submodels[1]
     before = float(supernet.slice(other).memory_gain.detach())
     gains = fit_gains(

@@ -18,7 +18,8 @@ from models.checkpoint.store import current, list_versions, rollback_target
 from models.events import KEY_PREFIX, active_model_key
 from tests.training.refresh.world import send, walks, write_csv
 from training.data.errors import DataError
-from training.pipeline import TrainPlan, publish_trained
+from training.pipeline import publish_trained
+from training.plan import TrainPlan
 from training.progress import Silent
 from training.refresh.errors import BusyError, RefreshError, RefusedError, StoppedError
 from training.refresh.exposition import exposed
