@@ -25,7 +25,7 @@ def start(url: str | None, directory: Path, *words: str) -> subprocess.Popen[str
         "train",
         "--refresh",
         "--out",
-        directory / "models",
+        str(directory / "models"),
     ]
     return subprocess.Popen(
         [*command, *words],
