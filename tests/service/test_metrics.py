@@ -6,12 +6,18 @@ import asyncio
 import random
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.engine.contract import PARTS, BatchTimings, Part, Work
+from service.http.problems import KINDS
+from service.http.routing import ENDPOINTS
+from service.lifecycle.contract import Variant
+from service.metrics.labels import METHODS, MOST_SUBMODELS, OFFLINE_METRICS, UNMATCHED
 from service.metrics.metrics import Metrics
 from tests.service.fakes import SMALL, FakeEngine, info, running
 from training.refresh.metrics import RefreshMetrics
@@ -164,3 +170,22 @@ def test_a_shadow_costs_time_but_is_neither_spent_nor_saved() -> None:
     assert registry.get_sample_value("canet_compute_flops_total", part) == 0
     labels = {"variant": "shadow", "submodel": SMALL.name, **part}
     assert registry.get_sample_value("canet_inference_cpu_seconds_total", labels) == 0.5
+
+
+def test_with_everything_in_use_there_are_fewer_than_2000_series() -> None:
+    """36 submodels, three variants, every route with every status, every method without one."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    submodels = tuple(replace(SMALL, name=f"d{number}-w8-e8") for number in range(MOST_SUBMODELS))
+    offline = dict.fromkeys(OFFLINE_METRICS, 0.5)
+    model = replace(info(), submodels=submodels, offline_metrics=offline)
+    for variant in get_args(Variant):
+        metrics.model_loaded(model, loaded_at_unix=1.0, variant=variant)
+    metrics.create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
+    for status in {200, 204, *(kind.status for kind in KINDS.values())}:
+        for endpoint in ENDPOINTS:
+            metrics.http_answered(endpoint.method, endpoint.path, status, 0.01)
+    for method in (*METHODS, "ODD"):
+        for status in (404, 405, 413):
+            metrics.http_answered(method, UNMATCHED, status, 0.01)
+    assert len(series(registry)) < 2000
