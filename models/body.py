@@ -94,11 +94,17 @@ class TorchBody:
     @torch.no_grad()
     def __call__(self, embedded_BLE: Floats, lengths_B: Ids) -> Floats:
         """Return query_BE float32; see `Body`."""
+        query_BE: Floats = self.forward(
+            torch.from_numpy(embedded_BLE),
+            torch.from_numpy(lengths_B) - 1,
+            torch.from_numpy(newest_mask(lengths_B, embedded_BLE.shape[1])),
+        ).numpy()
+        return query_BE
+
+    def forward(self, embedded_BLE: Tensor, newest_B: Tensor, mask_B1L: Tensor) -> Tensor:
+        """Return query_BE; `newest_B` int64 are the newest positions, `mask_B1L` their mask."""
         weights, newest = self._weights, self._newest
-        batch, length, _ = embedded_BLE.shape
-        hidden_BLD = F.linear(
-            torch.from_numpy(embedded_BLE), weights.input_weight_DE, weights.input_bias_D
-        )
+        hidden_BLD = F.linear(embedded_BLE, weights.input_weight_DE, weights.input_bias_D)
         for block in weights.blocks[:-1]:
             hidden_BLD = hidden_BLD + block.attention_gain * attend_all(
                 block, hidden_BLD, weights.num_heads
@@ -109,18 +115,15 @@ class TorchBody:
         normed_BLD = layer_norm(
             hidden_BLD, block.norm_attention_weight_D, block.norm_attention_bias_D
         )
-        places = (torch.arange(batch), torch.from_numpy(lengths_B) - 1)
+        places = (torch.arange(embedded_BLE.shape[0]), newest_B)
         query_BHD = F.linear(normed_BLD[places], newest.query_weight_XD, newest.query_bias_X).view(
-            batch, weights.num_heads, width
+            -1, weights.num_heads, width
         )
-        mask_B1L = torch.from_numpy(newest_mask(lengths_B, length))
         attention_BHL = torch.baddbmm(mask_B1L, query_BHD, normed_BLD.transpose(1, 2)).softmax(2)
-        mixed_BX = torch.bmm(attention_BHL, normed_BLD).view(batch, -1)
+        mixed_BX = torch.bmm(attention_BHL, normed_BLD).flatten(1)
         last_BD = hidden_BLD[places] + block.attention_gain * F.linear(
             mixed_BX, newest.out_weight_DX, newest.out_bias_D
         )
         last_BD = last_BD + block.ffn_gain * feed_forward(block, last_BD)
         normed_BD = layer_norm(last_BD, weights.norm_weight_D, weights.norm_bias_D)
-        query_BE = F.linear(normed_BD, weights.output_weight_ED, weights.output_bias_E)
-        query: Floats = query_BE.numpy()
-        return query
+        return F.linear(normed_BD, weights.output_weight_ED, weights.output_bias_E)

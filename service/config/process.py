@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
 
 from service.config.values import Section
+
+_TRACES = "/v1/traces"
+
+
+def _collector(value: Any) -> Any:
+    """Return the full URL of a collector; one without a path gets the standard's."""
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("give the URL of a collector, such as http://collector:4318")
+    return value.rstrip("/") + _TRACES if parts.path in {"", "/"} else value
 
 
 class Process(Section):
@@ -25,6 +38,20 @@ class Process(Section):
         default_factory=lambda: SecretStr(secrets.token_hex(16)),
         description="Salt of the user hashes in logs; empty: a fresh one per start. Secret.",
     )
+    otlp_endpoint: Annotated[
+        str | None,
+        BeforeValidator(_collector),
+        Field(description="Collector that takes traces by OTLP over HTTP; empty: no tracing."),
+    ] = None
+    otlp_sample_ratio: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Share of the requests that are traced where the caller's `traceparent` "
+            "does not decide.",
+        ),
+    ] = 0.1
     drain_seconds: Annotated[
         float,
         Field(ge=0, le=600, description="Time served after SIGTERM while `/readyz` is 503."),
