@@ -13,7 +13,12 @@ class Compute(Section):
     """How queries become batches, and how long they may take."""
 
     torch_threads: Annotated[
-        int, Field(ge=1, le=256, description="Threads that scoring the catalog may use; a network's layers use one.")
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="Threads that scoring the catalog may use; a network's layers use one.",
+        ),
     ] = 1
     max_batch: Annotated[int, Field(ge=1, le=1024, description="Most queries in one batch.")] = 16
     batch_wait_ms: Annotated[
