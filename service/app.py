@@ -48,10 +48,12 @@ from service.store.contract import HistoryStore
 from service.store.memory_store import MemoryHistoryStore
 from service.store.redis_config import RedisConfig
 from service.store.redis_history import RedisHistoryStore
+from service.tracing.opening import tracer_of
 
 log = logging.getLogger("canet.app")
 
 _STORE_WATCH_SECONDS = 5.0
+_TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 def create_app(
@@ -66,8 +68,9 @@ def create_app(
 
     Without a `store`, histories live at `settings.redis_url`, or in this process's memory when
     there is none. Without `models` and `sides`, checkpoints under `settings.model_root` are
-    served.
+    served. Raises SettingsError where a setting needs what is not installed.
     """
+    tracer = tracer_of(settings, version=_version())
     metrics = Metrics(registry or _process_registry(), revision=settings.revision)
     metrics.create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
     store = store or _store(settings, metrics)
@@ -142,11 +145,12 @@ def create_app(
             price=lambda: overload.price,
             cache=_cache(settings),
         ),
-        ingester=Ingester(store=store, metrics=metrics),
+        ingester=Ingester(store=store, metrics=metrics, variant_of=lines.variant_of),
         hash_user=UserHasher(settings.log_salt.get_secret_value()),
         overload=overload,
         rates=_rates(settings, metrics),
         lifetime=Lifetime(),
+        tracer=tracer,
     )
     app = FastAPI(
         title="CANet Serve",
@@ -169,16 +173,26 @@ def create_app(
     if settings.admin_port is not None:
         app.add_middleware(Doors, lifetime=services.lifetime)
     app.add_middleware(
-        Exchanges, metrics=metrics, model_version=_version_of(models), routes=templates()
+        Exchanges,
+        metrics=metrics,
+        model_version=_version_of(models),
+        routes=templates(),
+        tracer=tracer,
     )
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Content-Type", "X-API-Key", "X-Request-ID", "traceparent"],
+            allow_headers=["Content-Type", "X-API-Key", "X-Request-ID", *_TRACE_HEADERS],
             expose_headers=[
-                *("X-Request-ID", "X-Model-Version", "Server-Timing", "Retry-After"),
+                *(
+                    "X-Request-ID",
+                    "X-Model-Version",
+                    "Server-Timing",
+                    "Retry-After",
+                    "traceresponse",
+                ),
                 *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
             ],
         )
@@ -215,6 +229,8 @@ async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:
         if services.rates is not None:
             await services.rates.close()
         await services.store.close()
+        if services.tracer is not None:
+            await asyncio.to_thread(services.tracer.close)
 
 
 async def _load(services: Services) -> None:

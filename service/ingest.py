@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from service.metrics.metrics import Metrics
@@ -29,10 +29,20 @@ class Receipt:
 
 
 class Ingester:
-    """Writes events to the store; the next recommendation reflects what was acknowledged."""
+    """Writes events to the store; the next recommendation reflects what was acknowledged.
 
-    def __init__(self, *, store: HistoryStore, metrics: Metrics) -> None:
+    What was shown and clicked is counted for the variant that answers its user now.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: HistoryStore,
+        metrics: Metrics,
+        variant_of: Callable[[str | None], str],
+    ) -> None:
         self._store = store
+        self._variant_of = variant_of
         self._metrics = metrics
 
     async def ingest(
@@ -48,11 +58,15 @@ class Ingester:
             self._metrics.event(
                 interaction.type,
                 "accepted" if new else "duplicate",
-                attributed=new and interaction.recommendation_id is not None,
+                attributed_to=self._variant_of(interaction.user_id)
+                if new and interaction.recommendation_id is not None
+                else None,
             )
         for impression in impressions:
             self._metrics.event(IMPRESSION, "accepted")
-            self._metrics.impressions_shown(len(impression.external_ids))
+            self._metrics.impressions_shown(
+                len(impression.external_ids), self._variant_of(impression.user_id)
+            )
         accepted = sum(fresh) + len(impressions)
         return Receipt(accepted=accepted, duplicates=len(fresh) - sum(fresh))
 

@@ -23,13 +23,16 @@ class QualityMetrics(Makers):
         create(self.attributed_events, types, VARIANTS)
         create(self.impressions, VARIANTS)
 
-    def event(self, event_type: str, result: str, *, attributed: bool = False) -> None:
-        """Note one event; types outside the allow-list count as `other`."""
+    def event(self, event_type: str, result: str, *, attributed_to: str | None = None) -> None:
+        """Note one event; types outside the allow-list count as `other`.
+
+        `attributed_to` is the variant whose recommendation it names, None without one.
+        """
         kind = within(event_type, EVENT_TYPES)
         self.events.labels(kind, result).inc()
-        if attributed:
-            self.attributed_events.labels(kind, VARIANTS[0]).inc()
+        if attributed_to is not None:
+            self.attributed_events.labels(kind, attributed_to).inc()
 
-    def impressions_shown(self, items: int) -> None:
-        """Note that so many items were reported as shown."""
-        self.impressions.labels(VARIANTS[0]).inc(items)
+    def impressions_shown(self, items: int, variant: str) -> None:
+        """Note that so many items of this variant were reported as shown."""
+        self.impressions.labels(variant).inc(items)

@@ -16,10 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.engine.contract import PARTS, BatchTimings, Part, Work
 from service.http.problems import KINDS
 from service.http.routing import ENDPOINTS
+from service.ingest import Impression, Ingester
 from service.lifecycle.contract import Variant
 from service.metrics.labels import METHODS, MOST_SUBMODELS, OFFLINE_METRICS, UNMATCHED
 from service.metrics.metrics import Metrics
-from tests.service.fakes import SMALL, FakeEngine, info, running
+from service.store.contract import Interaction
+from tests.service.fakes import SMALL, FakeEngine, FakeStore, info, running
 from training.refresh.metrics import RefreshMetrics
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -189,3 +191,22 @@ def test_with_everything_in_use_there_are_fewer_than_2000_series() -> None:
         for status in (404, 405, 413):
             metrics.http_answered(method, UNMATCHED, status, 0.01)
     assert len(series(registry)) < 2000
+
+
+async def test_clicks_and_impressions_count_for_the_variant_that_answers_the_user() -> None:
+    registry = CollectorRegistry()
+    ingester = Ingester(
+        store=FakeStore(),
+        metrics=Metrics(registry),
+        variant_of=lambda user: "candidate" if user == "new" else "stable",
+    )
+    click = Interaction(
+        user_id="new", external_id="i1", timestamp_ms=1, type="click", recommendation_id="r"
+    )
+    shown = [Impression(user_id=user, external_ids=("i1", "i2")) for user in ("new", "old", "old")]
+    await ingester.ingest([click, click], shown)
+    for variant, items, clicks in (("candidate", 2, 1), ("stable", 4, 0)):
+        labels = {"variant": variant}
+        assert registry.get_sample_value("canet_impressions_total", labels) == items
+        labels["type"] = "click"
+        assert registry.get_sample_value("canet_attributed_events_total", labels) == clicks
