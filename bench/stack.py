@@ -42,8 +42,8 @@ _SAMPLE = re.compile(r"^(canet_\w+)(?:\{(.*)\})? (\S+)$")
 METHOD = (
     "Servers run as processes of their own; the load generator is another, over keep-alive "
     "HTTP/1.1, each user in turn, histories in Redis (embedded server, Unix socket).",
-    "Deadlines are 60 s and the overload policy is off, so that every answer is the network's "
-    "that was asked for; answers that failed or lacked something count as endless.",
+    "Deadlines are 60 s, overload policy and result cache are off, so that every answer is the "
+    "network's that was asked for; answers that failed or lacked something count as endless.",
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.__main__ import SUBCOMMANDS, main
 from bench.options import count, setting
-from bench.report import Report, table
+from bench.report import Report, Value, table
 from models.capacity import read_coefficients
 
 
@@ -139,7 +139,10 @@ def test_numbers_may_be_written_as_powers() -> None:
 
 
 def test_a_report_is_a_markdown_table(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"name": "a", "rate": 1234.5, "ms": None}, {"name": "long", "rate": 0.04, "ms": 12.34}]
+    rows: list[dict[str, Value]] = [
+        {"name": "a", "rate": 1234.5, "ms": None},
+        {"name": "long", "rate": 0.04, "ms": 12.34},
+    ]
     assert table(rows).splitlines() == [
         "| name | rate  | ms   |",
         "|------|-------|------|",
