@@ -11,7 +11,10 @@ import torch
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
 from models.config import Submodel
+from models.network import encode_all
 from models.ranker import load_ranker, stack
+from models.submodel import extract
+from models.supernet import Supernet
 
 HISTORY_MAX = 100
 
@@ -32,6 +35,17 @@ class FullNetwork:
             router_hidden=checkpoint.manifest.router.hidden,
         )
         self._place = len(served) - 1
+        with torch.device("meta"):
+            supernet = Supernet(checkpoint.config)
+        supernet.load_state_dict(
+            {
+                name.removeprefix("supernet."): tensor
+                for name, tensor in checkpoint.tensors.items()
+                if name.startswith("supernet.")
+            },
+            assign=True,
+        )
+        self._weights = extract(supernet, served[-1])
         self._catalog = checkpoint.catalog
 
     @torch.inference_mode()
@@ -43,7 +57,10 @@ class FullNetwork:
         rows = [self._catalog.encode(history)[0] for history in histories]
         longest = min(max(map(len, rows)), self._ranker.config.max_length)
         ids_BL, lengths_B = stack(rows, longest)
-        query_BE = self._ranker.encode(self._place, ids_BL, lengths_B)
+        # As a model's own code does it: every position through torch, then the last one's.
+        encoded_BLE = encode_all(self._weights, torch.from_numpy(ids_BL))
+        last_B = torch.from_numpy(lengths_B) - 1
+        query_BE = encoded_BLE[torch.arange(len(last_B)), last_B].numpy()
         scores_BV = self._ranker.score(self._place, query_BE, ids_BL, lengths_B)
         for scores_V, seen in zip(scores_BV, rows, strict=True):
             scores_V[seen] = -torch.inf
