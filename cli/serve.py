@@ -43,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
     with explained():
         try:
             settings = Settings.from_env(environ)
+            if not settings.model_root.is_dir():
+                raise CommandError(
+                    f"{settings.model_root} is no directory; train a checkpoint first: "
+                    "canet train --data FILE --out ROOT",
+                    WRONG_CHECKPOINT,
+                )
+            return serve(settings)
         except SettingsError as error:
             raise CommandError(str(error), WRONG_ARGUMENTS) from error
-        if not settings.model_root.is_dir():
-            raise CommandError(
-                f"{settings.model_root} is no directory; train a checkpoint first: "
-                "canet train --data FILE --out ROOT",
-                WRONG_CHECKPOINT,
-            )
-        return serve(settings)

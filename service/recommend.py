@@ -15,6 +15,7 @@ from service.lifecycle.lines import Line, Lines
 from service.lifecycle.shadow import Shadow
 from service.metrics.metrics import Metrics
 from service.store.contract import HistoryStore, StoreUnavailableError
+from service.tracing.contract import Mark, Marks
 from service.ulid import Ulids
 
 
@@ -74,13 +75,15 @@ class Recommender:
         user_id: str | None,
         asks: str | None = None,
         deadline_seconds: float | None = None,
+        marks: Marks | None = None,
     ) -> Recommendation:
         """Return the answer to `query`; with a `user_id` its history is read from the store.
 
         Without one the query's own history stands and the store is not touched. `asks` is the
         user by whom variants are told apart where `user_id` is not given. The store being away
-        degrades the answer, never fails it. Raises UnknownSubmodelError and UnknownFieldError of
-        `Engine.check`, NoEngineError, QueueFullError, EngineFailedError.
+        degrades the answer, never fails it. What ran is appended to `marks`.
+        Raises UnknownSubmodelError and UnknownFieldError of `Engine.check`, NoEngineError,
+        QueueFullError, EngineFailedError.
         """
         asks = user_id if asks is None else asks
         line = self._lines.of(query, asks)
@@ -100,8 +103,11 @@ class Recommender:
                     finally:
                         stages["redis"] = time.perf_counter() - started
                         self._metrics.stage("redis", stages["redis"])
+                        if marks is not None:
+                            marks.append(Mark("redis", started, stages["redis"]))
                 kept = self._kept(line.engine, query)
                 if kept is None:
+                    asked = time.perf_counter()
                     line, answer = await self._ask(line, query)
         except TimeoutError:
             degraded.append("deadline")
@@ -113,6 +119,8 @@ class Recommender:
             else:
                 ranking, engine = answer.ranking, answer.engine
                 stages |= _stages(answer)
+                if marks is not None:
+                    marks += _marks(answer, asked)
                 self._keep(query, answer)
                 self._shadow.compare(query, ranking, asks)
         if ranking.reason == "overload":
@@ -178,3 +186,12 @@ def _stages(answer: Answer) -> dict[str, float]:
         "encode": timings.encode_seconds,
         "score": timings.score_seconds,
     }
+
+
+def _marks(answer: Answer, asked: float) -> Marks:
+    """Return the stages of an answer that was asked for at `asked`: one began as another ended."""
+    marks: Marks = []
+    for stage, seconds in _stages(answer).items():
+        marks.append(Mark(stage, asked, seconds))
+        asked += seconds
+    return marks

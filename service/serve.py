@@ -117,7 +117,8 @@ class DrainingServer(uvicorn.Server):
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the process's exit code.
 
-    Starts the embedded store when no Redis is configured. Call it on the main thread, once.
+    Starts the embedded store when no Redis is configured. Call it on the main thread, once. Raises
+    SettingsError where a setting needs what is not installed.
     """
     configure(settings.log_level, settings.log_format)
     # Read by torch when it is first imported, which is not before the first checkpoint.
@@ -133,11 +134,10 @@ def run(settings: Settings) -> int:
 def main() -> int:
     """Serve by the environment; 2 when a setting is wrong."""
     try:
-        settings = Settings.from_env(os.environ)
+        return run(Settings.from_env(os.environ))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    return run(settings)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from starlette.types import Receive
 from service.http.answers import Answer
 from service.http.context import exchange
 from service.http.problems import FieldError, ProblemError, field_errors, invalid
+from service.tracing.contract import Mark
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -62,7 +63,10 @@ def reply(request: Request, answer: Answer | Mapping[str, Any], *, status: int =
         body = answer.__pydantic_serializer__.to_json(answer, exclude_unset=True)
     else:
         body = to_json(answer, inf_nan_mode="null")
-    exchange(request).stage_seconds["serialise"] = time.perf_counter() - started
+    record = exchange(request)
+    seconds = record.stage_seconds["serialise"] = time.perf_counter() - started
+    if record.span is not None and record.span.marks is not None:
+        record.span.marks.append(Mark("serialise", started, seconds))
     return Response(body, status_code=status, media_type="application/json")
 
 

@@ -20,6 +20,7 @@ from service.overload.rates import Rates
 from service.recommend import Recommender
 from service.settings import Settings
 from service.store.contract import HistoryStore
+from service.tracing.contract import Marks, Span, TraceParent, Tracer
 
 SCOPE_KEY = "canet"
 
@@ -35,6 +36,15 @@ class Exchange:
     """Further fields of the canonical log line; no raw user ids, no histories."""
     headers: dict[str, str] = field(default_factory=dict)
     """Further headers of the answer, names in lower case, all ASCII."""
+    trace: TraceParent | None = None
+    """This request's place in its trace; None where there is neither a caller's nor our own."""
+    span: Span | None = None
+    """None without tracing."""
+
+    @property
+    def marks(self) -> Marks | None:
+        """Where stages are noted, None for requests that are not traced."""
+        return None if self.span is None else self.span.marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,8 @@ class Services:
     overload: Overload
     rates: Rates | None
     """None where there is no limit."""
+    tracer: Tracer | None
+    """None without a collector."""
     lifetime: Lifetime
 
 

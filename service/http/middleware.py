@@ -6,7 +6,6 @@ import logging
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -17,10 +16,11 @@ from service.http.problems import MEDIA_TYPE, ProblemError, no_such_route, probl
 from service.logs import log_request
 from service.metrics.labels import UNMATCHED
 from service.metrics.metrics import Metrics
+from service.tracing.contract import TraceParent, Tracer
+from service.tracing.traceparent import parse
 from service.ulid import RandomBytes
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -29,6 +29,13 @@ _HEADERS = (
 )
 # Called every few seconds by machines: their lines are for debugging only.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+# No user, not even hashed: traces are kept elsewhere, and by others.
+_TOLD_IN_SPANS = (
+    *("code", "outcome", "batch", "source", "variant", "model_version", "submodel", "reason"),
+    *("flops", "flops_full", "history_length", "degraded"),
+)
+# Nobody got an answer: for the log line alone, as proxies write it.
+CLIENT_LEFT = 499
 
 log = logging.getLogger("canet.http")
 
@@ -37,7 +44,8 @@ class Exchanges:
     """Gives every request an Exchange, every answer its headers, and notes what happened.
 
     `model_version` is asked for answers whose route did not name the model it used.
-    `routes` are the known route templates; others are counted as `unmatched`.
+    `routes` are the known route templates; others are counted as `unmatched`. With a `tracer`
+    every request but probes and scrapes is a span.
     """
 
     def __init__(
@@ -47,11 +55,13 @@ class Exchanges:
         metrics: Metrics,
         model_version: Callable[[], str | None],
         routes: frozenset[str],
+        tracer: Tracer | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._model_version = model_version
         self._routes = routes
+        self._tracer = tracer
         self._random = RandomBytes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,18 +94,27 @@ class Exchanges:
             await send_problem(problem, scope, send_with_headers)
         finally:
             self._metrics.http_in_flight.dec()
-            if status is not None:
-                self._note(scope, exchange, status, time.perf_counter() - started)
+            left = CLIENT_LEFT if "outcome" in exchange.fields else None
+            if (noted := status or left) is not None:
+                self._note(scope, exchange, noted, time.perf_counter() - started)
 
     def _begin(self, scope: Scope) -> Exchange:
-        request_id, trace_id = None, None
+        request_id, parent, state = None, None, None
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 request_id = value.decode("ascii")
-            elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
-                trace_id = match[1].decode("ascii")
-        fields: dict[str, Any] = {} if trace_id is None else {"trace_id": trace_id}
-        return Exchange(request_id=request_id or self._random(16).hex(), fields=fields)
+            elif name == b"traceparent":
+                parent = parse(value)
+            elif name == b"tracestate":
+                state = value.decode("latin-1")
+        exchange = Exchange(request_id=request_id or self._random(16).hex())
+        if self._tracer is not None and scope["path"] not in _QUIET:
+            exchange.span = self._tracer.begin(parent, state)
+            exchange.trace = exchange.span.place
+        elif parent is not None:
+            own = self._random(8).hex()
+            exchange.trace = TraceParent(parent.trace_id, own, parent.sampled)
+        return exchange
 
     def _add_headers(self, exchange: Exchange, start: Message) -> None:
         """Add to the bytes as they go out; no route sets one of these itself."""
@@ -104,6 +123,8 @@ class Exchanges:
         version = exchange.model_version or self._model_version()
         if version is not None:
             headers.append((b"x-model-version", version.encode("latin-1")))
+        if exchange.trace is not None:
+            headers.append((b"traceresponse", str(exchange.trace).encode("ascii")))
         if exchange.stage_seconds:
             timing = ", ".join(
                 [f"{stage};dur={s * 1000:.3f}" for stage, s in exchange.stage_seconds.items()]
@@ -116,11 +137,21 @@ class Exchanges:
     def _note(self, scope: Scope, exchange: Exchange, status: int, seconds: float) -> None:
         template = getattr(scope.get("route"), "path", None)
         route = template if template in self._routes and status != 405 else UNMATCHED
-        self._metrics.http_answered(scope["method"], route, status, seconds)
+        trace, method = exchange.trace, scope["method"]
+        sampled = None if trace is None or not trace.sampled else trace.trace_id
+        if status != CLIENT_LEFT:
+            self._metrics.http_answered(method, route, status, seconds, trace_id=sampled)
+        known = method if len(method) <= 16 else "other"
+        if exchange.span is not None:
+            exchange.span.end(
+                f"{known} {route}", status, _attributes(exchange, known, route, status)
+            )
+        quiet = route in _QUIET and status < 500
         log_request(
             {
                 "request_id": exchange.request_id,
-                "method": scope["method"] if len(scope["method"]) <= 16 else "other",
+                **({} if trace is None else {"trace_id": trace.trace_id, "span_id": trace.span_id}),
+                "method": known,
                 "route": route,
                 "status": status,
                 "seconds": round(seconds, 6),
@@ -130,8 +161,19 @@ class Exchanges:
                     for stage, value in exchange.stage_seconds.items()
                 },
             },
-            level=logging.DEBUG if route in _QUIET and status < 500 else logging.INFO,
+            level=logging.DEBUG if quiet else logging.INFO,
         )
+
+
+def _attributes(exchange: Exchange, method: str, route: str, status: int) -> dict[str, object]:
+    """Return what a span tells: the standard's names, and the fields that say what was computed."""
+    return {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+        "canet.request_id": exchange.request_id,
+        **{f"canet.{name}": exchange.fields.get(name) for name in _TOLD_IN_SPANS},
+    }
 
 
 async def send_problem(problem: ProblemError, scope: Scope, send: Send) -> None:

@@ -26,6 +26,7 @@ from service.http.problems import (
 )
 from service.http.schemas import BatchRequest, RecommendRequest
 from service.recommend import Recommendation
+from service.tracing.contract import Marks
 
 log = logging.getLogger("canet.http")
 
@@ -36,7 +37,7 @@ async def recommend(request: Request) -> Response:
     _refuse_early(here)
     body = await read_body(request, RecommendRequest)
     record.fields |= _asked(here, body)
-    found = await answer(here, body)
+    found = await answer(here, body, record.marks)
     record.model_version = found.ranking.model_version
     record.stage_seconds |= found.stage_seconds
     record.fields |= _told(found)
@@ -54,7 +55,7 @@ async def recommend_batch(request: Request) -> Response:
     async def one(raw: object) -> dict[str, Any]:
         try:
             body = RecommendRequest.model_validate(raw)
-            return {"result": to_answer(await answer(here, body), body)}
+            return {"result": to_answer(await answer(here, body, record.marks), body)}
         except ValidationError as error:
             problem = invalid(field_errors(error.errors(include_url=False)))
         except Exception as error:
@@ -92,8 +93,11 @@ def _refuse_early(here: Services) -> None:
         raise QueueFullError
 
 
-async def answer(here: Services, body: RecommendRequest) -> Recommendation:
-    """Return the recommendation for one checked body; an inline history leaves Redis alone."""
+async def answer(here: Services, body: RecommendRequest, marks: Marks | None) -> Recommendation:
+    """Return the recommendation for one checked body; an inline history leaves Redis alone.
+
+    Stages are noted in `marks` where there are any.
+    """
     milliseconds = body.compute.deadline_ms
     try:
         with here.overload.admit():
@@ -102,6 +106,7 @@ async def answer(here: Services, body: RecommendRequest) -> Recommendation:
                 user_id=body.user_id if body.history is None else None,
                 asks=body.user_id,
                 deadline_seconds=None if milliseconds is None else milliseconds / 1000,
+                marks=marks,
             )
     except UnknownSubmodelError as error:
         raise problem_of(error) from None
@@ -178,6 +183,7 @@ def _told(found: Recommendation) -> dict[str, object]:
     return {
         "recommendation_id": found.recommendation_id,
         "model_version": ranking.model_version,
+        "variant": found.variant,
         "source": ranking.source,
         "submodel": ranking.submodel,
         "reason": ranking.reason,

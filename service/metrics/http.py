@@ -38,8 +38,13 @@ class HttpMetrics(Makers):
             for status in USUAL_STATUSES:
                 self.http_requests.labels(method, route, str(status))
 
-    def http_answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Note one answered request; an unknown method counts as `other`."""
+    def http_answered(
+        self, method: str, route: str, status: int, seconds: float, *, trace_id: str | None = None
+    ) -> None:
+        """Note one answered request; an unknown method counts as `other`.
+
+        `trace_id` is that of a sampled trace: an example of how long requests take.
+        """
         found = self._answers.get((method, route, status))
         if found is None:
             known = within(method, METHODS)
@@ -50,7 +55,7 @@ class HttpMetrics(Makers):
             if known == method:  # other methods are without number
                 self._answers[method, route, status] = found
         found[0].inc()
-        found[1].observe(seconds)
+        found[1].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
 
     def stage(self, stage: str, seconds: float) -> None:
         """Note the time of one stage of STAGES."""

@@ -45,12 +45,55 @@ async def test_one_line_per_request_without_ids_or_histories(stream: StringIO) -
     assert "i77" not in stream.getvalue()
     assert first["request_id"] == response.headers["x-request-id"]
     assert first["trace_id"] == "ab" * 16
+    assert response.headers["traceresponse"] == f"00-{first['trace_id']}-{first['span_id']}-01"
     assert first["route"] == "/recommend"
     assert first["status"] == 200
     assert first["scenario"] == "home"
     assert first["flops"] == response.json()["compute"]["flops"]
     assert first["user"] == second["user"]
-    assert {"queue_seconds", "route_seconds", "encode_seconds", "score_seconds"} <= set(first)
+    stages = {"queue_seconds", "route_seconds", "encode_seconds", "score_seconds"}
+    computed = {"variant", "model_version", "source", "submodel", "reason", "degraded"}
+    assert stages | computed | {"serialise_seconds", "seconds"} <= set(first)
+    assert "trace_id" not in second
+
+
+async def test_a_failure_is_told_by_its_code_and_user(stream: StringIO) -> None:
+    async with running() as stack:
+        body = {"user_id": "alice", "compute": {"mode": "fixed", "submodel": "d9-w16-e16"}}
+        response = await stack.client.post("/recommend", json=body, headers={"X-Request-ID": "r"})
+        assert response.status_code == 422
+    (line,) = requests(stream)
+    assert (line["request_id"], line["status"]) == ("r", 422)
+    assert line["code"] == "validation_failed"
+    assert len(line["user"]) == 16
+
+
+async def test_a_caller_that_left_has_a_line_and_no_answer(stream: StringIO) -> None:
+    async with running() as stack:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/recommend",
+            "raw_path": b"/recommend",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "client": ("127.0.0.1", 1),
+            "server": ("test", 80),
+            "scheme": "http",
+        }
+
+        async def gone() -> dict[str, str]:
+            return {"type": "http.disconnect"}
+
+        async def nobody(message: Any) -> None:
+            raise AssertionError("there is nobody to tell")
+
+        await stack.app(scope, gone, nobody)
+        labels = {"method": "POST", "route": "/recommend"}
+        count = await stack.metric("canet_http_request_duration_seconds_count", **labels)
+    (line,) = requests(stream)
+    assert (line["status"], line["outcome"]) == (499, "client left")
+    assert count == 0
 
 
 async def test_what_is_sent_cannot_forge_a_line(stream: StringIO) -> None:
