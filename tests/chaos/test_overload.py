@@ -80,6 +80,7 @@ def settings(policy: str) -> dict[str, str]:
         "overload_policy": policy,
         "objective_ms": "4000",
         "max_batch": "2",
+        "result_ttl": "0",
     }
 
 
