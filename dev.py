@@ -5,7 +5,7 @@
     python3 dev.py check
 
 Makes `.venv` beside this file on the first start and reuses it afterwards. Holds no product
-logic: `demo` is `canet demo`, `test` is pytest without the tests that need installed servers,
+logic: `demo` is `canet demo`, `test` is pytest without what needs installed servers or minutes,
 `check` is ruff and mypy. Exit code: that of the command; 3 when `.venv` could not be made.
 """
 
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> int:
         replace_process([str(tools / "canet"), "demo", *rest], environ)
     os.chdir(ROOT)
     if command == "test":
-        replace_process([str(tools / "pytest"), "-m", "not servers", *rest], environ)
+        replace_process([str(tools / "pytest"), "-m", "not servers and not long", *rest], environ)
     return check(tools, environ)
 
 

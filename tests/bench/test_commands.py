@@ -13,6 +13,8 @@ from bench.options import count, setting
 from bench.report import Report, Value, table
 from models.capacity import read_coefficients
 
+pytestmark = pytest.mark.long
+
 
 def quick(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     """Run a subcommand as small as it gets and return its JSON."""

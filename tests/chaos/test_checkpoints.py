@@ -29,6 +29,8 @@ from tests.models.published import publish_random
 from tests.service.lifecycle.conftest import Observed
 from tests.service.lifecycle.tools import serving
 
+pytestmark = pytest.mark.long
+
 COUNT = int(os.environ.get("CANET_CHAOS_CHECKPOINTS", "150"))
 SEED = int(os.environ.get("CANET_CHAOS_SEED", "20261121"))
 QUERY = Query(history=("item-3", "item-9", "item-1"))

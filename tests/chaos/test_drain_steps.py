@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 # All steps take minutes: set CANET_CHAOS_KILLS for them.
 STRIDE = "1" if os.environ.get("CANET_CHAOS_KILLS") else "11"

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from tests.service.process import WAIT_SECONDS, Served, serving
 
+pytestmark = pytest.mark.long
+
 USERS = 24
 OWN = 3
 

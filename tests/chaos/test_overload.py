@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.chaos.traffic import Seen, crowd
 from tests.service.fakes import FULL, SMALL
 from tests.service.process import Served, serving
+
+pytestmark = pytest.mark.long
 
 # So slow that the callers cost next to nothing, and that many wait however slow they are.
 FULL_SECONDS = 0.4

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.service.process import WAIT_SECONDS, serving
+
+pytestmark = pytest.mark.long
 
 CALLERS = 20
 USERS = 40

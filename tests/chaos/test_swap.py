@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from models.checkpoint.store import current, set_current
 from service.engine.contract import Query
 from tests.e2e.live import Live, engine_of, ids, live, until
 from tests.models.published import publish_random
+
+pytestmark = pytest.mark.long
 
 SWAPS = int(os.environ.get("CANET_CHAOS_SWAPS", "10"))
 REQUESTS = int(os.environ.get("CANET_CHAOS_REQUESTS", "5000"))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 import redis
 
 from models.checkpoint.read import read_checkpoint
@@ -25,6 +26,8 @@ from models.events import EVENT_STREAMS, stream_key
 from service.store.contract import Interaction
 from tests.training.refresh.world import BASE_MS, acknowledged, store_at, walks, write_csv
 from training.refresh.dataset import DataSet
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("CANET_CHAOS_KILLS") or 8)
