@@ -90,7 +90,8 @@ def test_the_container_is_stopped_later_than_the_service_needs() -> None:
 
 def test_every_setting_can_be_set_from_env_and_starts_the_service() -> None:
     known = {f"CANET_{name.upper()}" for name in Settings.model_fields}
-    assert set(SERVICES["api"]["environment"]) | FIXED == known
+    given = {name for name in SERVICES["api"]["environment"] if name.startswith("CANET_")}
+    assert given | FIXED == known
     assert str(api_settings({}).model_root) == "/models"
 
 
@@ -125,6 +126,28 @@ def test_prometheus_scrapes_the_name_and_port_of_the_service() -> None:
     assert "/etc/prometheus/prometheus.yml" in targets
     assert config["rule_files"] == ["rules/*.yml"]
     assert "/etc/prometheus/rules" in targets
+
+
+def test_the_balancer_alone_is_published_and_finds_every_replica() -> None:
+    text = (ROOT / "docker/balancer/haproxy.cfg").read_text()
+    port = SERVICES["api"]["environment"]["CANET_PORT"]
+    balancer = SERVICES["balancer"]
+    assert re.search(rf"server-template api \d+ api:{port} resolvers docker", text)
+    assert "ports" not in SERVICES["api"], "a fixed port cannot be had by several replicas"
+    assert balancer["ports"] == ["${BIND_ADDRESS:-127.0.0.1}:${API_PORT:-8000}:8000"]
+    assert "bind :8000" in text
+    assert balancer["healthcheck"]["test"][-1] == "http://127.0.0.1:8405/healthz"
+    (job,) = [
+        job
+        for job in read_yaml(ROOT / "docker/prometheus/prometheus.yml")["scrape_configs"]
+        if job["job_name"] == "balancer"
+    ]
+    assert job["static_configs"] == [{"targets": ["balancer:8405"]}]
+    assert "set-header X-Forwarded-For %[src]" in text, "callers could forge their address"
+
+
+def test_plain_up_starts_everything() -> None:
+    assert not [name for name, service in SERVICES.items() if "profiles" in service]
 
 
 def test_grafana_finds_its_dashboards_and_its_data_source() -> None:

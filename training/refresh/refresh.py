@@ -17,6 +17,7 @@ from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current, discard, prune, set_current
 from models.events import KEY_PREFIX, active_model_key
 from training.data.columns import ColumnNames
+from training.data.errors import NothingYetError
 from training.data.interactions import Interactions
 from training.data.reading import read
 from training.pipeline import Trained, TrainResult, build, publish_trained, result_of
@@ -171,7 +172,13 @@ class _Run:
     def go(self) -> Refreshed:
         live = self._live()
         self._drain()
-        interactions = self._interactions()
+        try:
+            interactions = self._interactions()
+        except NothingYetError as error:
+            if live is None:
+                raise
+            self.progress.log(f"{error}; the live model stays")
+            return Refreshed(model=None, live=None)
         self.metrics.rows.set(len(interactions))
         self.metrics.items.set(interactions.num_items)
         known = live.manifest.training.get("data_digest") if live is not None else None

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from training.data.errors import DataError
+from training.data.errors import NothingYetError
 from training.data.interactions import Interactions, join_interactions
 from training.data.rows import Chunk
 from training.refresh.dataset import DataSet
@@ -64,12 +64,12 @@ def training_interactions(
     - Rows older than `max_age_days` before the newest one are left out, where there are times.
     - Where the source tells an order but no times, its rows come before all events.
 
-    Raises DataError when nothing is left.
+    Raises DataError when nothing is left, NothingYetError when there never was anything.
     """
     events = _events(dataset, types)
     if source is None:
         if not len(events):
-            raise DataError(
+            raise NothingYetError(
                 "no events were collected yet and no --data is given; there is nothing to learn"
             )
         rows = _recent(events, max_age_days)

@@ -69,6 +69,21 @@ def world(redis_url: str, tmp_path: Path) -> Iterator[World]:
     torch.set_flush_denormal(False)
 
 
+def test_before_the_first_event_the_bootstraps_model_stays_and_nothing_failed(
+    world: World, tmp_path: Path
+) -> None:
+    world.refresh()  # what the bootstrap leaves: a model, and no data that the trainer could read
+    nowhere = Source(data=tmp_path / "absent.csv", optional=True)
+    fresh = {"source": nowhere, "dataset": tmp_path / "fresh"}
+    before = current(world.root)
+    assert world.refresh(**fresh).model is None
+    assert current(world.root) == before
+    assert world.metric("last_run_ok") == 1
+    with pytest.raises(DataError, match="nothing to learn"):
+        world.refresh(**fresh, plan=replace(world.request.plan, out=tmp_path / "no-models"))
+    assert world.metric("last_run_ok") == 0
+
+
 def test_a_model_lives_on_with_new_users_and_items_and_is_told_of(world: World) -> None:
     first = world.refresh()
     assert first.model is not None
