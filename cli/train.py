@@ -34,6 +34,13 @@ def register(commands: Any) -> None:
         choices=("small", "session-like", "long-history"),
         help="architecture and plan (default: chosen from the data and printed)",
     )
+    command.add_argument(
+        "--method",
+        choices=("supernet", "canet"),
+        default="supernet",
+        help="how network and router are trained: one after the other, or jointly as CANet was "
+        "published, for comparison; canet serves the whole grid at price 0 (default: %(default)s)",
+    )
     add_grid_options(command)
     command.add_argument("--epochs", type=int, metavar="N", help="most epochs")
     command.add_argument(
@@ -73,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         "out": arguments.out,
         "items": arguments.items,
         "split": arguments.split,
+        "method": arguments.method,
         "preset": arguments.preset,
         "depths": arguments.depths,
         "widths": arguments.widths,
@@ -86,6 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
         "threads": arguments.threads,
         "resume": not arguments.fresh,
     }
+    if arguments.refresh and arguments.method != "supernet":
+        raise CommandError(
+            f"--refresh starts from the live model, which --method {arguments.method} does not; "
+            "leave one of them out",
+            WRONG_ARGUMENTS,
+        )
     if arguments.refresh:
         # A refresh that was killed drains again and finds other data: nothing to resume.
         return run_refresh(arguments, TrainPlan(**{**how, "resume": False}))

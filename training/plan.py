@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from training.canet.config import CanetConfig
 from training.data.columns import ColumnNames
 from training.data.profile import DataProfile
 from training.fit.presets import Preset, choose_preset
 
 _GRID = ("depths", "widths", "emb_widths", "max_length")
 _PLAN = ("epochs", "max_seconds", "threads")
+METHODS = ("supernet", "canet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +24,13 @@ class TrainPlan:
     one that keeps validation NDCG@10 within half a percent of the full network. `exclude_seen`
     defaults to whether users (almost) never repeat an item. `depths`, `widths`, `emb_widths` and
     `max_length` replace those of the preset; with one of each a plain network is trained.
+
+    `method` "canet" is the published joint training, with the defaults of `CanetConfig` in the
+    preset's place; its default price is 0.
     """
 
     out: Path
+    method: str = "supernet"
     items: Path | None = None
     split: str = "leave-one-out"
     preset: str | None = None
@@ -52,12 +58,33 @@ class TrainRequest(TrainPlan):
 
 def preset_of(plan: TrainPlan, found: DataProfile, num_items: int) -> Preset:
     """Return the preset for the data with the plan's wishes in it; ValueError when they clash."""
+    canet = canet_of(plan)
+    if canet is not None:
+        preset = canet.preset(num_items=num_items, seed=plan.seed)
+        return replace(preset, train=replace(preset.train, **_given(plan, _PLAN)))
     preset = choose_preset(found, num_items=num_items, name=plan.preset, seed=plan.seed)
     return replace(
         preset,
         supernet=replace(preset.supernet, **_given(plan, _GRID)),
         train=replace(preset.train, **_given(plan, _PLAN)),
     )
+
+
+def canet_of(plan: TrainPlan) -> CanetConfig | None:
+    """Return the published method's configuration with the plan's wishes, None for another method.
+
+    ValueError for an unknown method, or for a preset beside the method that has its own.
+    """
+    if plan.method not in METHODS:
+        raise ValueError(f"method {plan.method!r} is unknown; known are {', '.join(METHODS)}")
+    if plan.method != "canet":
+        return None
+    if plan.preset is not None:
+        raise ValueError(
+            f"preset {plan.preset!r} is of method supernet; leave it out, or change the grid of "
+            "method canet by depths, widths, emb_widths and max_length"
+        )
+    return CanetConfig(**_given(plan, (*_GRID, "epochs")))
 
 
 def _given(plan: TrainPlan, names: tuple[str, ...]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from models.config import Submodel
 from training.data.split import EvalCases, Split
 from training.fit.config import TrainConfig
+from training.fit.fitted import Fitted
 from training.fit.gains import fit_gains
-from training.fit.loop import Fitted, fit
+from training.fit.loop import fit
 from training.progress import Progress
 
 _CLOSING_RATE = 0.3

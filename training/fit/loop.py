@@ -4,62 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from models.config import SupernetConfig
 from models.memory import TransitionMemory
 from models.supernet import Supernet
-from training.data.sequences import gather
-from training.data.split import EvalCases, Split
+from training.data.split import Split
 from training.evaluate.quality import ndcg_by_submodel
+from training.fit.cases import sample_cases
 from training.fit.config import TrainConfig
+from training.fit.fitted import EpochResult, Fitted
 from training.fit.growth import rungs
 from training.fit.held_out import hold_out
 from training.fit.memory_folds import build_memory, fold_memories
 from training.fit.resume import ResumeDirectory, run_key
 from training.fit.sandwich import SandwichStep
+from training.fit.step import MakeStep
 from training.fit.windows import Batch, Windows, batches, cut_windows
 from training.progress import Progress
 
 _VALIDATION_CASES = 2_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochResult:
-    """What one epoch showed. NDCG@10 of validation with the averaged weights.
-
-    `top` names the largest submodel that was trained, the full network after growth.
-    """
-
-    epoch: int
-    top: str
-    loss_largest: float
-    loss_smallest: float
-    ndcg_largest: float
-    ndcg_smallest: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """A trained supernet with the best validated weights, its memory, and how it went."""
-
-    supernet: Supernet
-    memory: TransitionMemory | None
-    epochs: tuple[EpochResult, ...]
-    best_epoch: int
-    stopped: str
-    """converged, epochs, time or asked"""
-    held_U: NDArray[np.bool_]
-    """Users of `split.training` that the weights never saw: the router learns from them."""
-    resume: ResumeDirectory | None = None
-    """Where the run is written down; clear it when its result is safe."""
 
 
 def fit(
@@ -73,8 +42,11 @@ def fit(
     data_digest: str = "",
     should_stop: Callable[[], bool] = lambda: False,
     initial: Mapping[str, Tensor] | None = None,
+    make_step: MakeStep = SandwichStep,
 ) -> Fitted:
     """Train until validation stops improving, the epochs are done or the time is up.
+
+    `make_step` is the method; the schedule is the same for all.
 
     `initial` is the supernet's state to start from; then `best_epoch` is -1 when no epoch was
     better on validation than that state, which is what stays. Such a run cannot be resumed.
@@ -89,7 +61,15 @@ def fit(
     if initial is not None and resume_root is not None:
         raise ValueError("a run that starts from given weights cannot be resumed")
     run = _Run(
-        split, architecture, config, exclude_seen, progress, resume_root, data_digest, initial
+        split,
+        architecture,
+        config,
+        exclude_seen,
+        progress,
+        resume_root,
+        data_digest,
+        initial,
+        make_step,
     )
     torch.set_flush_denormal(True)
     try:
@@ -109,6 +89,7 @@ class _Run:
         resume_root: Path | None,
         data_digest: str,
         initial: Mapping[str, Tensor] | None,
+        make_step: MakeStep,
     ) -> None:
         self.config = config
         self.progress = progress
@@ -140,7 +121,7 @@ class _Run:
                     config=architecture.memory,
                 )
         popularity = np.bincount(split.training.items, minlength=num_items + 1)
-        self.step = SandwichStep(
+        self.step = make_step(
             self.supernet, config, memories, torch.from_numpy(popularity.astype(np.float32))
         )
         # Weights that are given have seen everybody.
@@ -176,6 +157,7 @@ class _Run:
                     architecture.to_json(),
                     replace(config, max_seconds=None).to_json(),
                     exclude_seen,
+                    *([identity] if (identity := self.step.identity()) else []),
                 ),
             )
             if resume_root is not None
@@ -186,7 +168,7 @@ class _Run:
         self._continue()
         if self.warm:
             self.best_ndcg, smallest = self._ndcg()
-            self.best = self._weights()
+            self.best = self.step.weights()
             self.progress.log(
                 f"as it stands: validation NDCG@10 largest {self.best_ndcg:.4f}, "
                 f"smallest {smallest:.4f}"
@@ -200,9 +182,7 @@ class _Run:
             if not self._epoch(should_stop):
                 stopped = "asked" if should_stop() else "time"
                 break
-        with torch.no_grad():
-            for name, parameter in self.supernet.named_parameters():
-                parameter.copy_(self.best[name])
+        self.step.adopt(self.best)
         return Fitted(
             supernet=self.supernet,
             memory=self.memory,
@@ -211,6 +191,7 @@ class _Run:
             stopped=stopped,
             held_U=self.held_U,
             resume=self.resume,
+            router=self.step.router,
         )
 
     def _grow(self) -> None:
@@ -240,6 +221,7 @@ class _Run:
     def _epoch(self, should_stop: Callable[[], bool]) -> bool:
         """Run one epoch and validate; False when it was cut short."""
         began = time.monotonic()
+        self.step.begin_epoch(len(self.epochs))
         plan: list[tuple[int, Batch]] = [
             (fold, batch)
             for fold, windows in enumerate(self.windows)
@@ -266,10 +248,8 @@ class _Run:
         return limit is not None and self.elapsed + time.monotonic() - began >= limit
 
     def _validate(self, began: float, losses: list[float]) -> None:
-        current = self._weights()
-        with torch.no_grad():
-            for name, parameter in self.supernet.named_parameters():
-                parameter.copy_(self.step.average[name])
+        current = self.step.weights()
+        self.step.adopt(self.step.average)
         largest, smallest = self._ndcg()
         result = EpochResult(
             epoch=len(self.epochs),
@@ -278,19 +258,19 @@ class _Run:
             loss_smallest=losses[-1],
             ndcg_largest=largest,
             ndcg_smallest=smallest,
+            ndcg_routed=self.step.routed_ndcg(self.validation, exclude_seen=self.exclude_seen),
             seconds=time.monotonic() - began,
         )
         self.epochs.append(result)
-        better = largest > self.best_ndcg
+        better = result.judged > self.best_ndcg
         if better:
-            self.best_epoch, self.best_ndcg = result.epoch, largest
-            self.best = self._weights()
-        with torch.no_grad():
-            for name, parameter in self.supernet.named_parameters():
-                parameter.copy_(current[name])
+            self.best_epoch, self.best_ndcg = result.epoch, result.judged
+            self.best = self.step.weights()
+        self.step.adopt(current)
+        routed = "" if result.ndcg_routed is None else f"routed {result.ndcg_routed:.4f}, "
         self.progress.log(
             f"epoch {result.epoch + 1}: loss {result.loss_largest:.4f}, validation NDCG@10 "
-            f"{result.top} {largest:.4f}, smallest {smallest:.4f}, {result.seconds:.1f} s"
+            f"{routed}{result.top} {largest:.4f}, smallest {smallest:.4f}, {result.seconds:.1f} s"
             + (" (best)" if better else "")
         )
 
@@ -305,9 +285,6 @@ class _Run:
             exclude_seen=self.exclude_seen,
         )
         return largest, smallest
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self.supernet.named_parameters()}
 
     def _save(self) -> None:
         if self.resume is None:
@@ -337,30 +314,12 @@ class _Run:
         }
         self.epochs = [EpochResult(**epoch) for epoch in facts["epochs"]]
         self.best_epoch = facts["best_epoch"]
-        self.best_ndcg = self.epochs[self.best_epoch].ndcg_largest
+        self.best_ndcg = self.epochs[self.best_epoch].judged
         self.elapsed = facts["elapsed"]
         self.rung, self.grown_at = facts["rung"], facts["grown_at"]
         self.step.top = self.ladder[self.rung]
         self.rng.bit_generator.state = facts["rng"]
         self.progress.log(f"resuming after epoch {len(self.epochs)} of an unfinished run")
-
-
-def sample_cases(cases: EvalCases, most: int, seed: int) -> EvalCases:
-    """Return the cases, or `most` of them drawn with `seed` and kept in order."""
-    if len(cases) <= most:
-        return cases
-    chosen = np.sort(np.random.default_rng(seed).choice(len(cases), most, replace=False))
-    return cases_at(cases, chosen)
-
-
-def cases_at(cases: EvalCases, chosen: np.ndarray[tuple[int], np.dtype[np.int64]]) -> EvalCases:
-    """Return the chosen cases, in the order of `chosen`."""
-    offsets = cases.histories.offsets
-    return EvalCases(
-        histories=gather(cases.histories.items, offsets[chosen], offsets[chosen + 1]),
-        targets=cases.targets[chosen],
-        users=cases.users[chosen],
-    )
 
 
 def _of_users(windows: Windows, users: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Windows:

@@ -18,25 +18,14 @@ from models.network import encode_all
 from models.supernet import Supernet
 from training.fit.config import TrainConfig
 from training.fit.growth import within
-from training.fit.head_loss import (
-    Columns,
-    Member,
-    MemoryEntries,
-    all_columns,
-    drawn_columns,
-    head_backward,
-)
+from training.fit.head_loss import Member, MemoryEntries, head_backward
+from training.fit.scored_columns import ScoredColumns
+from training.fit.step import Step
 from training.fit.windows import Batch
 
 
-class SandwichStep:
-    """Holds the optimiser and the averaged weights; calling it takes one step.
-
-    No submodel beyond `top` is trained.
-
-    `memories[f]` counts every user outside fold f, scaled up to the whole, so that a training
-    target never meets its own count. `popularity_V` float32 counts training interactions.
-    """
+class SandwichStep(Step):
+    """Trains the largest submodel, the smallest and random ones; see `MakeStep`."""
 
     def __init__(
         self,
@@ -45,31 +34,13 @@ class SandwichStep:
         memories: Sequence[TransitionMemory] | None,
         popularity_V: Tensor,
     ) -> None:
-        self.supernet = supernet
-        self.config = config
+        super().__init__(supernet, config, {"": supernet})
         self.memories = memories
-        self.top = supernet.config.largest
-        self.steps = 0
-        self.optimizer = torch.optim.AdamW(
-            supernet.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        self.average = {name: p.detach().clone() for name, p in supernet.named_parameters()}
-        self._full = all_columns(supernet.config.num_items)
-        self._inclusion_V = (
-            None
-            if supernet.config.num_items <= config.full_softmax_limit
-            else inclusion_probabilities(popularity_V, config.num_negatives)
-        )
+        self._columns = ScoredColumns(supernet.config.num_items, config, popularity_V)
 
     def __call__(self, batch: Batch, fold: int, generator: np.random.Generator) -> list[float]:
         """Take one step; return the mean cross-entropy of each submodel drawn, largest first."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(
-                1.0, (self.steps + 1) / self.config.warmup_steps
-            )
+        self._warm_up()
         draws = torch.Generator().manual_seed(int(generator.integers(2**62)))
         torch.manual_seed(int(generator.integers(2**62)))  # dropout draws from the global state
         length = batch.item_ids_BL.shape[1]
@@ -94,46 +65,8 @@ class SandwichStep:
             distillation=self.config.distillation,
             chunk_cells=self.config.chunk_cells,
         )
-        assert self.supernet.table.grad is not None
-        self.supernet.table.grad[0] = 0.0
-        self.optimizer.step()
-        self.steps += 1
-        decay = min(self.config.average_decay, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            targets = list(self.average.values())
-            torch._foreach_lerp_(targets, list(self.supernet.parameters()), 1 - decay)
+        self._update()
         return losses
-
-    def grow(self, top: Submodel) -> None:
-        """Train up to `top` from now on, from the averaged weights; rate and average start anew."""
-        self.top = top
-        self.steps = 0
-        with torch.no_grad():
-            for name, parameter in self.supernet.named_parameters():
-                parameter.copy_(self.average[name])
-
-    def state(self) -> dict[str, Tensor]:
-        """Return everything that continuing needs, flat, as copies: see `load_state`."""
-        state = {"steps": torch.tensor(self.steps)}
-        for name, parameter in self.supernet.named_parameters():
-            state[f"parameter.{name}"] = parameter.detach().clone()
-            state[f"average.{name}"] = self.average[name].clone()
-            for key, value in self.optimizer.state[parameter].items():
-                state[f"{key}.{name}"] = value.clone()
-        return state
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Continue where `state` was taken: the next steps are the ones that would have come."""
-        self.steps = int(state["steps"])
-        with torch.no_grad():
-            for name, parameter in self.supernet.named_parameters():
-                parameter.copy_(state[f"parameter.{name}"])
-                self.average[name].copy_(state[f"average.{name}"])
-                if f"step.{name}" not in state:  # no gradient has reached it yet
-                    continue
-                self.optimizer.state[parameter] = {
-                    key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
-                }
 
     def _draw(self, generator: np.random.Generator) -> list[Submodel]:
         grid = [one for one in self.supernet.config.submodels if within(one, self.top)]
@@ -147,11 +80,6 @@ class SandwichStep:
 
     def _dropout(self, tensor: Tensor) -> Tensor:
         return F.dropout(tensor, self.config.dropout)
-
-    def _columns(self, targets_P: Tensor, draws: torch.Generator) -> Columns:
-        if self._inclusion_V is None:
-            return self._full
-        return drawn_columns(targets_P, self._inclusion_V, draws)
 
     def _memory_entries(
         self, item_ids_BL: Tensor, places_P: Tensor, length: int, fold: int
@@ -167,17 +95,3 @@ class SandwichStep:
         recent_PW = padded.reshape(-1)[flat[:, None] - torch.arange(window)]
         rows_N, items_N, weights_N = memory.entries(recent_PW)
         return MemoryEntries(rows_N=rows_N, items_N=items_N, weights_N=weights_N)
-
-
-def inclusion_probabilities(popularity_V: Tensor, num_negatives: int) -> Tensor:
-    """Return each row's chance to be drawn: half by popularity^0.75, half alike; padding never.
-
-    float32, at most 1; about `num_negatives` rows are drawn in expectation (fewer when popular
-    rows hit the limit of 1).
-    """
-    weights = popularity_V.clamp(min=0.0) ** 0.75
-    weights[0] = 0.0
-    uniform = torch.ones_like(weights)
-    uniform[0] = 0.0
-    shares = 0.5 * weights / weights.sum().clamp(min=1e-12) + 0.5 * uniform / uniform.sum()
-    return (num_negatives * shares).clamp(max=1.0)

@@ -14,8 +14,8 @@ from models.config import Submodel
 from models.ranker import Ranker
 from training.data.split import EvalCases, Split
 from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
+from training.fit.fitted import Fitted
 from training.fit.held_out import held_out_cases
-from training.fit.loop import Fitted
 from training.fit.memory_folds import build_memory
 from training.fit.served import pick_served
 from training.progress import Progress

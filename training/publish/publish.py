@@ -20,7 +20,7 @@ from training.data.catalog_build import popular_items
 from training.data.interactions import Interactions
 from training.data.split import Split
 from training.evaluate.evaluation import Evaluation
-from training.fit.loop import Fitted
+from training.fit.fitted import Fitted
 from training.fit.router_fit import HIDDEN
 from training.publish.golden import golden_queries
 from training.publish.route import Routed

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.config import Submodel
 from models.ranker import Ranker
 from training.data.split import EvalCases
 from training.evaluate.metrics import ndcg_at
 from training.evaluate.quality import ranks_by_submodel, router_view, totals
-from training.fit.loop import Fitted
-from training.fit.router_fit import RouterCases, RouterFit, fit_router
+from training.fit.fitted import Fitted
+from training.fit.router_fit import RouterCases, fit_router
 from training.progress import Progress
 from training.publish.frontier import FrontierPoint, Held, price_for_quality
 from training.publish.lessons import Lessons
@@ -29,12 +30,13 @@ _TOLERATED_LOSS = 0.005
 class Routed:
     """The ranker as it will be served, and what validation showed.
 
-    `points` is the price curve on out-of-fold predictions; `validation_ndcg_S` float64 is the
+    `quality_US` is what the router says of validation cases it never saw, `points` the price curve
+    on it; `validation_ndcg_S` float64 is the
     mean NDCG@10 of each served submodel on validation.
     """
 
     ranker: Ranker
-    fit: RouterFit
+    quality_US: NDArray[np.float32]
     points: list[FrontierPoint]
     price: float
     validation_ndcg_S: NDArray[np.float64]
@@ -57,7 +59,6 @@ def route(
     the cheapest that keeps validation NDCG@10 within half a percent of the full network.
     ValueError when the budget lies below the cheapest submodel.
     """
-    config = fitted.supernet.config
     bare = Ranker(fitted.supernet, fitted.memory, None, served)
     ranks_US = ranks_by_submodel(bare, cases, exclude_seen=exclude_seen, progress=progress)
     smooth_US = 1 / np.log2(1 + ranks_US)
@@ -71,27 +72,56 @@ def route(
         features_UC, torch.from_numpy(smooth_US.astype(np.float32)), seed=seed, extra=extra
     )
     ranker = Ranker(fitted.supernet, fitted.memory, router.router, served)
-    cost_US, full_U = totals(ranker, lengths_U)
+    progress.log(
+        f"held-out users confirm {router.explained:.1%} of what differs between submodels as "
+        "predictable"
+    )
     ndcg_US = ndcg_at(ranks_US, 10)
+    return priced(
+        ranker,
+        quality_US=router.quality_US.numpy(),
+        ndcg_US=ndcg_US,
+        lengths_U=lengths_U,
+        budget=budget,
+        least_ndcg=float(ndcg_US[:, -1].mean()) * (1 - _TOLERATED_LOSS),
+        progress=progress,
+    )
+
+
+def priced(
+    ranker: Ranker,
+    *,
+    quality_US: NDArray[np.float32],
+    ndcg_US: NDArray[np.float64],
+    lengths_U: Tensor,
+    budget: float | None,
+    least_ndcg: float | None,
+    progress: Progress,
+) -> Routed:
+    """Return the ranker with its price curve and default price, from cases its router never saw.
+
+    `quality_US` is what the router says of them, `ndcg_US` what each submodel reached, `lengths_U`
+    int64 what the network reads. The price meets `budget`; without one it is the cheapest that
+    keeps `least_ndcg`, and 0 without either. ValueError when the budget cannot be met.
+    """
+    cost_US, full_U = totals(ranker, lengths_U)
     held = Held(
-        quality_US=router.quality_US.numpy().astype(np.float64),
+        quality_US=quality_US.astype(np.float64),
         ndcg_US=ndcg_US,
         cost_US=cost_US,
         full_U=full_U,
-        unit=float(ranker.full_cost(config.max_length).total),
+        unit=float(ranker.full_cost(ranker.config.max_length).total),
     )
     points = held.frontier()
-    if budget is None:
-        price = price_for_quality(points, float(ndcg_US[:, -1].mean()) * (1 - _TOLERATED_LOSS))
-    else:
+    price = 0.0
+    if budget is not None:
         price = held.price_for_budget(budget)
-    progress.log(
-        f"serving {_names(served)} at price {price:.4g}; held-out users confirm "
-        f"{router.explained:.1%} of what differs between submodels as predictable"
-    )
+    elif least_ndcg is not None:
+        price = price_for_quality(points, least_ndcg)
+    progress.log(f"serving {_names(ranker.served)} at price {price:.4g}")
     return Routed(
         ranker=ranker,
-        fit=router,
+        quality_US=quality_US,
         points=points,
         price=price,
         validation_ndcg_S=ndcg_US.mean(0),

@@ -15,7 +15,8 @@ from tests.models.builders import small_config
 from training.data.interactions import make_interactions
 from training.data.split import Split, leave_one_out
 from training.fit.config import TrainConfig
-from training.fit.loop import Fitted, fit
+from training.fit.fitted import Fitted
+from training.fit.loop import fit
 from training.progress import Progress, Silent
 
 PLAN = TrainConfig(epochs=3, tokens_per_batch=128, random_submodels=1, warmup_steps=5)

@@ -14,7 +14,7 @@ from models.catalog import Catalog
 from tests.models.builders import random_histories, random_memory, random_supernet, small_config
 from training.data.sequences import Sequences
 from training.data.split import EvalCases, SealedCases, Split
-from training.fit.loop import Fitted
+from training.fit.fitted import Fitted
 from training.progress import Silent
 from training.publish.lessons import choose_served, lessons_of
 from training.publish.route import Routed, route
@@ -71,7 +71,7 @@ def test_served_ends_with_the_full_network_and_the_router_fits_it() -> None:
     assert 4 <= len(served) <= 6
     assert served[-1] == CONFIG.largest
     assert found.validation_ndcg_S.shape == (len(served),)
-    assert found.fit.quality_US.shape == (80, len(served))
+    assert found.quality_US.shape == (80, len(served))
     assert found.price in {point.price for point in found.points}
 
 
