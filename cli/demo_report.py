@@ -31,16 +31,16 @@ def print_accuracy(checkpoint: Checkpoint) -> None:
             column, justify="left" if column in {"", "submodel"} else "right", no_wrap=True
         )
     for name, title in _NAMES.items():
-        for row in rows:
-            if row["name"] == name:
-                table.add_row(
-                    title,
-                    row.get("submodel") or "",
-                    f"{row['ndcg@10']:.4f}",
-                    f"{row['hr@10']:.4f}",
-                    _share(row.get("flops_ratio")),
-                    _difference(row),
-                )
+        row = next((row for row in rows if row["name"] == name), None)
+        if row is not None:
+            table.add_row(
+                title,
+                row.get("submodel") or "",
+                f"{row['ndcg@10']:.4f}",
+                f"{row['hr@10']:.4f}",
+                _share(row.get("flops_ratio")),
+                _difference(row),
+            )
     Console().print(table)
 
 

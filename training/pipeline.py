@@ -5,23 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from models.checkpoint.contents import Checkpoint
+from training.canet.config import CanetConfig
+from training.canet.route import route_joint
+from training.canet.step import CanetStep
 from training.data.interactions import Interactions
 from training.data.profile import profile
 from training.data.reading import make_split, read
-from training.data.split import Split
+from training.data.split import EvalCases, Split
 from training.evaluate.evaluation import Evaluation, evaluate
+from training.evaluate.price_points import spread_prices
 from training.fit.allocator import tame_allocator
+from training.fit.cases import sample_cases
 from training.fit.closing import close, weigh_memory
-from training.fit.loop import Fitted, fit, sample_cases
+from training.fit.fitted import Fitted
+from training.fit.loop import fit
 from training.fit.presets import Preset
+from training.fit.sandwich import SandwichStep
 from training.fit.warm import warm_start
-from training.plan import TrainPlan, TrainRequest, preset_of
+from training.plan import TrainPlan, TrainRequest, canet_of, preset_of
 from training.progress import Progress
 from training.publish.lessons import choose_served, lessons_of
 from training.publish.publish import publish
@@ -46,6 +54,8 @@ class Trained:
     evaluation: Evaluation
     exclude_seen: bool
     warm: bool
+    canet: CanetConfig | None = None
+    """Where the published method trained it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +107,9 @@ def build(
 
     Raises DataError or ValueError, as `train`.
     """
+    canet = canet_of(plan)
+    if canet is not None and parent is not None:
+        raise ValueError("method canet starts afresh; refresh with method supernet")
     tame_allocator()
     split = make_split(interactions, plan.split, items=plan.items)
     found = profile(interactions)
@@ -123,8 +136,52 @@ def build(
         data_digest=interactions.digest,
         should_stop=should_stop,
         initial=initial,
+        make_step=SandwichStep if canet is None else partial(CanetStep, canet),
     )
     cases = sample_cases(split.validation, _ROUTER_CASES, plan.seed)
+    if canet is not None:
+        routed = route_joint(
+            fitted, cases, budget=plan.budget, exclude_seen=exclude_seen, progress=progress
+        )
+    else:
+        fitted, routed = _route(
+            plan, preset, fitted, split, cases, exclude_seen, progress, should_stop
+        )
+    evaluation = evaluate(
+        routed.ranker,
+        split,
+        split.open_test(),
+        price=routed.price,
+        prices=spread_prices(routed.points),
+        validation_ndcg_S=routed.validation_ndcg_S,
+        exclude_seen=exclude_seen,
+        seed=plan.seed,
+        progress=progress,
+    )
+    return Trained(
+        interactions=interactions,
+        split=split,
+        preset=preset,
+        fitted=fitted,
+        routed=routed,
+        evaluation=evaluation,
+        exclude_seen=exclude_seen,
+        warm=initial is not None,
+        canet=canet,
+    )
+
+
+def _route(
+    plan: TrainPlan,
+    preset: Preset,
+    fitted: Fitted,
+    split: Split,
+    cases: EvalCases,
+    exclude_seen: bool,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> tuple[Fitted, Routed]:
+    """Weigh the memory, pick what is served, close, and fit the router."""
     weigh_memory(
         fitted, preset.train, sample_cases(cases, _GAIN_CASES, plan.seed), exclude_seen, progress
     )
@@ -151,26 +208,7 @@ def build(
         seed=plan.seed,
         progress=progress,
     )
-    evaluation = evaluate(
-        routed.ranker,
-        split,
-        split.open_test(),
-        price=routed.price,
-        validation_ndcg_S=routed.validation_ndcg_S,
-        exclude_seen=exclude_seen,
-        seed=plan.seed,
-        progress=progress,
-    )
-    return Trained(
-        interactions=interactions,
-        split=split,
-        preset=preset,
-        fitted=fitted,
-        routed=routed,
-        evaluation=evaluation,
-        exclude_seen=exclude_seen,
-        warm=initial is not None,
-    )
+    return fitted, routed
 
 
 def publish_trained(
@@ -189,6 +227,8 @@ def publish_trained(
         routed=trained.routed,
         evaluation=trained.evaluation,
         training={
+            "method": "supernet" if trained.canet is None else "canet",
+            **({} if trained.canet is None else {"canet": trained.canet.to_json()}),
             "preset": trained.preset.name,
             "seconds": round(seconds, 1),
             "epochs": len(fitted.epochs),

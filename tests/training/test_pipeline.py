@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from cli.main import main
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current, list_versions
@@ -18,14 +20,24 @@ from models.config import Submodel
 from models.ranker import Ranker, load_ranker, stack
 from models.topk import top_rows
 from training.evaluate.evaluation import Evaluation
-from training.evaluate.from_checkpoint import evaluate_checkpoint
+from training.evaluate.from_checkpoint import curve_price, evaluate_checkpoint
 from training.fit.gains import GAINS
 from training.fit.presets import PRESETS
 from training.pipeline import TrainResult, train
 from training.plan import TrainRequest
 from training.progress import Silent
 
-ROWS = {"full", "routed", "random", "static", "oracle", "submodel", "window5", "popularity"}
+ROWS = {
+    "full",
+    "routed",
+    "random",
+    "static",
+    "oracle",
+    "submodel",
+    "window5",
+    "markov",
+    "popularity",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,10 +51,10 @@ def one_thread() -> Iterator[None]:
 
 
 def write_data(path: Path) -> Path:
-    """120 users who mostly walk upwards through 60 items and never repeat one."""
+    """200 users who mostly walk upwards through 60 items and never repeat one."""
     rng = np.random.default_rng(0)
     lines = ["user_id,item_id,timestamp"]
-    for user in range(120):
+    for user in range(200):
         start, count = int(rng.integers(60)), int(rng.integers(10, 26))
         moment = 1_700_000_000 + int(rng.integers(10_000_000))
         for place in range(count):
@@ -76,6 +88,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     # Later tests move CURRENT on: this is what the first run left.
     assert current(root) == result.version
     return Run(data=data, root=root, result=result, checkpoint=read_checkpoint(result.path))
+
+
+def evaluated(run: Run, prices: Sequence[float] | None) -> Evaluation:
+    return evaluate_checkpoint(
+        run.checkpoint,
+        run.data,
+        columns=None,
+        strict=False,
+        split="leave-one-out",
+        price=None,
+        budget=None,
+        prices=prices,
+        seed=0,
+        progress=Silent(),
+    )
 
 
 def ranker_of(checkpoint: Checkpoint) -> Ranker:
@@ -123,7 +150,7 @@ def test_every_row_is_there_and_pays_for_what_it_runs(run: Run) -> None:
     assert {row.name for row in found.rows} == ROWS
     submodels = [row for row in found.rows if row.name == "submodel"]
     assert [row.submodel for row in submodels] == list(found.mix)
-    assert found.cases == 120
+    assert found.cases == 200
     assert sum(found.mix.values()) == pytest.approx(1.0)
     full, routed, random = found.row("full"), found.row("routed"), found.row("random")
     assert full.flops_ratio == pytest.approx(1.0)
@@ -136,6 +163,38 @@ def test_every_row_is_there_and_pays_for_what_it_runs(run: Run) -> None:
     assert routed.flops >= cheapest + entries[0].flops_router - 1e-6
     oracle = found.row("oracle")
     assert all(oracle.metrics[key] >= row.metrics[key] for row in submodels for key in row.metrics)
+    assert found.oracle_bound is not None
+    assert found.oracle_bound >= routed.metrics["ndcg@10"]
+
+
+def test_full_and_routed_say_how_much_of_the_catalog_they_show(run: Run) -> None:
+    for name in ("full", "routed"):
+        metrics = run.result.evaluation.row(name).metrics
+        assert 0 < metrics["coverage@10"] <= metrics["coverage@20"] <= 1
+
+
+def test_other_prices_span_the_frontier_and_cost_less_as_they_rise(run: Run) -> None:
+    found = run.result.evaluation
+    first, *others = [row for row in found.rows if row.name == "routed"]
+    assert first.price == found.price
+    assert first.difference is None
+    curve = [point.price for point in run.checkpoint.manifest.router.price_curve]
+    prices = [point.price for point in found.frontier]
+    assert 3 <= len(prices) <= 6
+    assert (prices[0], prices[-1]) == (min(curve), max(curve))
+    assert [row.price for row in others] == prices == sorted(prices)
+    for row, point in zip(others, found.frontier, strict=True):
+        assert row.metrics["ndcg@10"] == pytest.approx(point.ndcg)
+        assert row.flops_ratio == pytest.approx(point.flops_ratio)
+        assert row.difference == pytest.approx(
+            first.metrics["ndcg@10"] - row.metrics["ndcg@10"], abs=1e-12
+        )
+        assert point.low <= point.ndcg <= point.high
+        assert point.random_low <= point.random <= point.random_high
+        assert point.oracle >= max(point.ndcg, point.random) - 1e-12
+        assert sum(point.mix.values()) == pytest.approx(1.0)
+    for one, other in pairwise(found.frontier):
+        assert one.flops_ratio >= other.flops_ratio
 
 
 def test_price_curve_never_rises_in_cost(run: Run) -> None:
@@ -155,21 +214,39 @@ def test_random_row_is_the_routed_mix_over_the_submodel_rows(run: Run) -> None:
 
 
 def test_evaluating_the_checkpoint_again_gives_the_stored_figures(run: Run) -> None:
-    again: Evaluation = evaluate_checkpoint(
-        run.checkpoint,
-        run.data,
-        columns=None,
-        strict=False,
-        split="leave-one-out",
-        price=None,
-        budget=None,
-        seed=0,
-        progress=Silent(),
-    )
+    again = evaluated(run, None)
     for name in ("routed", "full", "random", "window5", "popularity"):
         assert again.row(name).metrics == pytest.approx(run.result.evaluation.row(name).metrics)
         assert again.row(name).flops == run.result.evaluation.row(name).flops
     assert dict(again.mix) == dict(run.result.evaluation.mix)
+
+
+def test_a_smaller_budget_means_a_higher_price_and_costs_no_more(run: Run) -> None:
+    """How closely a budget is met takes more users to show: tests/training/publish."""
+    curve = sorted(run.checkpoint.manifest.router.price_curve, key=lambda point: point.price)
+    least, most = curve[-1].flops_ratio, curve[0].flops_ratio
+    budgets = [float(budget) for budget in np.geomspace(most, least * (1 + 1e-9), 5)]
+    prices = [curve_price(run.checkpoint, budget) for budget in budgets]
+    assert prices == sorted(set(prices))
+    spent = [found.flops_ratio for found in evaluated(run, prices).frontier]
+    assert all(one >= other for one, other in pairwise(spent))
+    assert spent[0] > spent[-1]
+
+
+def test_the_command_writes_a_report_beside_its_json(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.html"
+    arguments = ["evaluate", str(run.root), "--data", str(run.data), "--version"]
+    arguments += [run.result.version, "--html", str(report), "--prices", "0.5", "0", "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [point["price"] for point in found["frontier"]] == [0.0, 0.5]
+    assert {"flops_ratio", "ndcg@10", "low", "high", "random_ndcg@10"} <= set(found["frontier"][0])
+    assert found["oracle_bound"] == pytest.approx(run.result.evaluation.oracle_bound)
+    text = report.read_text(encoding="utf-8")
+    assert run.result.version in text
+    assert text.count("<svg") == 4
 
 
 def test_budget_below_the_cheapest_is_refused_and_publishes_nothing(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from models.config import Submodel
 from models.ranker import load_ranker
 from training.data.columns import ColumnNames
 from training.data.reading import make_split, read
+from training.evaluate.beside import contend
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.evaluate.metrics import ndcg_at
+from training.evaluate.price_points import spread_prices
 from training.evaluate.quality import ranks_by_submodel
 from training.progress import Progress
 
@@ -26,13 +29,17 @@ def evaluate_checkpoint(
     split: str,
     price: float | None,
     budget: float | None,
+    prices: Sequence[float] | None = None,
     seed: int,
     progress: Progress,
+    beside: Sequence[tuple[str, Checkpoint]] = (),
 ) -> Evaluation:
     """Return the table for the file's test part, ids resolved by the checkpoint's catalog.
 
     The price is the given one, else the one the stored curve gives for `budget`, else the
-    checkpoint's. ValueError for a budget below the curve; DataError for bad data.
+    checkpoint's. `prices` are measured besides; by default about six over the stored curve.
+    `beside` are other checkpoints by the name of their row, see `beside.contend`.
+    ValueError for a budget below the curve or a checkpoint of another task; DataError for bad data.
     """
     manifest = checkpoint.manifest
     if price is None:
@@ -49,15 +56,31 @@ def evaluate_checkpoint(
     validation_US = ranks_by_submodel(
         ranker, parts.validation, exclude_seen=exclude_seen, progress=progress
     )
+    cases = parts.open_test()
+    contenders = [
+        contend(
+            name,
+            other,
+            interactions,
+            split=split,
+            against=checkpoint,
+            cases=cases,
+            exclude_seen=exclude_seen,
+            progress=progress,
+        )
+        for name, other in beside
+    ]
     return evaluate(
         ranker,
         parts,
-        parts.open_test(),
+        cases,
         price=price,
+        prices=spread_prices(manifest.router.price_curve) if prices is None else prices,
         validation_ndcg_S=ndcg_at(validation_US, 10).mean(0),
         exclude_seen=exclude_seen,
         seed=seed,
         progress=progress,
+        beside=contenders,
     )
 
 

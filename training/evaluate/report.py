@@ -15,13 +15,15 @@ from rich.table import Table
 
 # full: the whole network. routed: the router at `price`. random: the routed mix, dealt blindly.
 # static: the best single submodel that costs no more. plain: a network of the routed cost,
-# trained alone. oracle: the best submodel per user in hindsight. submodel: one of the grid.
+# trained alone. canet: the published method, routed. oracle: the best submodel per user in
+# hindsight. submodel: one of the grid.
 NAMES = (
     "full",
     "routed",
     "random",
     "static",
     "plain",
+    "canet",
     "oracle",
     "popularity",
     "markov",
@@ -31,6 +33,8 @@ NAMES = (
 
 _COMPARISON = ("difference", "low", "high", "p")
 _REQUIRED_METRICS = ("ndcg@10", "hr@10", "mrr@10")
+# Measured for few rows, a key of all.
+_SOME = ("coverage@10", "coverage@20")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,8 @@ class Row:
     name: one of NAMES. submodel: its public name, where one submodel answers everybody.
     price: the price of compute, where one was set. metrics: means over users by key, such as
     `ndcg@10`; at least ndcg, hr and mrr at 10. flops: average per user, everything charged.
-    flops_ratio: to the full network. cpu_ms: CPU milliseconds per user.
+    ndcg_low, ndcg_high: 95 % interval of `ndcg@10` over users. flops_ratio: to the full
+    network. cpu_ms: CPU milliseconds per user.
     difference, low, high, p: routed's NDCG@10 minus this row's, its 95 % interval over users
     and the two-sided p; all or none.
 
@@ -52,6 +57,8 @@ class Row:
     submodel: str | None = None
     price: float | None = None
     metrics: Mapping[str, float]
+    ndcg_low: float | None = None
+    ndcg_high: float | None = None
     flops: float | None = None
     flops_ratio: float | None = None
     cpu_ms: float | None = None
@@ -86,7 +93,10 @@ class Row:
             "name": self.name,
             "submodel": self.submodel,
             "price": self.price,
+            **dict.fromkeys(_SOME),
             **self.metrics,
+            "ndcg@10_low": self.ndcg_low,
+            "ndcg@10_high": self.ndcg_high,
             "flops": self.flops,
             "flops_ratio": self.flops_ratio,
             "cpu_ms": self.cpu_ms,
@@ -109,6 +119,35 @@ def render_table(
             output is. Lines are never cut or wrapped.
     """
     styled = sys.stdout.isatty() if styled is None else styled
+    columns = table_columns(rows, metrics=metrics)
+    table = Table(box=SIMPLE_HEAD if styled else ASCII2, show_edge=not styled)
+    for title, _ in columns:
+        table.add_column(
+            title, justify="left" if title in {"", "submodel"} else "right", no_wrap=True
+        )
+    routed = next((place for place, row in enumerate(rows) if row.name == "routed"), None)
+    for place in range(len(rows)):
+        table.add_row(
+            *(cells[place] for _, cells in columns),
+            style="bold" if styled and place == routed else None,
+        )
+    # Measured first: a console narrower than the table would cut its cells.
+    out = io.StringIO()
+    wide = Console(file=out, force_terminal=styled, no_color=not styled, width=10_000)
+    console = Console(
+        file=out,
+        force_terminal=styled,
+        no_color=not styled,
+        width=max(1, wide.measure(table).maximum),
+    )
+    console.print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().strip("\n").split("\n"))
+
+
+def table_columns(
+    rows: Sequence[Row], *, metrics: Sequence[str] | None = None
+) -> list[tuple[str, list[str]]]:
+    """Return (title, cells) of every column that some row fills; arguments as `render_table`."""
     if metrics is None:
         metrics = list(
             dict.fromkeys(key for row in rows for key in row.metrics if key.endswith("@10"))
@@ -127,28 +166,7 @@ def render_table(
         ("95 % interval", [_interval(row) for row in rows]),
         ("p", [_p(row.p) for row in rows]),
     ]
-    columns = [(title, cells) for title, cells in columns if any(cells)]
-    table = Table(box=SIMPLE_HEAD if styled else ASCII2, show_edge=not styled)
-    for title, _ in columns:
-        table.add_column(
-            title, justify="left" if title in {"", "submodel"} else "right", no_wrap=True
-        )
-    for place, row in enumerate(rows):
-        table.add_row(
-            *(cells[place] for _, cells in columns),
-            style="bold" if styled and row.name == "routed" else None,
-        )
-    # Measured first: a console narrower than the table would cut its cells.
-    out = io.StringIO()
-    wide = Console(file=out, force_terminal=styled, no_color=not styled, width=10_000)
-    console = Console(
-        file=out,
-        force_terminal=styled,
-        no_color=not styled,
-        width=max(1, wide.measure(table).maximum),
-    )
-    console.print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().strip("\n").split("\n"))
+    return [(title, cells) for title, cells in columns if any(cells)]
 
 
 def _title(key: str) -> str:
