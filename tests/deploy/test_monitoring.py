@@ -130,7 +130,8 @@ def test_every_alert_says_how_bad_it_is_and_links_what_to_do(alert: dict[str, An
 def test_every_alert_is_unit_tested_firing_and_quiet(alert: dict[str, Any]) -> None:
     names = [
         test["name"]
-        for test in read_yaml(ROOT / "docker/prometheus/tests/alerts.test.yml")["tests"]
+        for path in (ROOT / "docker/prometheus/tests").glob("*.test.yml")
+        for test in read_yaml(path)["tests"]
     ]
     assert any(name.startswith(f"{alert['alert']} fires") for name in names)
     assert any(name.startswith(f"{alert['alert']} stays quiet") for name in names)
