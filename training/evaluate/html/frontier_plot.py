@@ -54,15 +54,24 @@ def frontier_figure(evaluation: Evaluation) -> Figure:
     for name in _BESIDE:
         for place, row in enumerate(row for row in rows if row.name == name):
             _point(axes, row, "D", COLOURS[name], name if place == 0 else None)
+    bottom, top = axes.get_ylim()
     for row in rows:
         if row.name in _FLOORS:
-            axes.axhline(
-                row.metrics["ndcg@10"],
+            value = row.metrics["ndcg@10"]
+            # A floor far away would flatten everything else: the legend then gives it.
+            seen = bottom - (top - bottom) / 2 <= value <= top + (top - bottom) / 2
+            axes.plot(
+                [],
+                [],
                 linestyle=_FLOORS[row.name],
                 color=COLOURS["floor"],
                 linewidth=1,
-                label=row.name,
+                label=f"{row.name} {value:.4f}" + ("" if seen else ", not in the picture"),
             )
+            if seen:
+                axes.axhline(
+                    value, linestyle=_FLOORS[row.name], color=COLOURS["floor"], linewidth=1
+                )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
@@ -101,8 +110,8 @@ def _hull(axes: Axes, rows: Sequence[Row]) -> None:
     values = [row.metrics["ndcg@10"] for row in rows]
     corners, tops = hull(costs, values)
     # A straight line in cost is a curve over its logarithm.
-    between = np.geomspace(corners[0], corners[-1], 200)
-    label = "best fixed mixture (static hull)"
+    between = np.geomspace(corners[0], max(costs), 200)
+    label = "best fixed mixture of no greater cost (static hull)"
     axes.plot(between, np.interp(between, corners, tops), color=COLOURS["hull"], label=label)
     for place, row in enumerate(rows):
         low, high = _spread(row)

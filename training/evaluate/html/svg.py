@@ -37,6 +37,7 @@ def styled() -> Iterator[None]:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
+            "axes.axisbelow": True,
             "grid.color": "#e4e4e4",
             "legend.frameon": False,
             "legend.fontsize": 8.0,
