@@ -1,6 +1,6 @@
 """The transition memory as it is read while serving: plain arrays, the whole batch at once."""
 
-# B batch, W window, V columns of a score buffer, N entries
+# B batch, W window, V columns of a score buffer, N entries, R distinct rows
 
 from __future__ import annotations
 
@@ -31,11 +31,22 @@ class Bonus:
         flat[self.keys_N] = flat.take(self.keys_N) + self.values_N
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Additions:
+    """What the memory adds to one history's scores: `values_R` at `rows_R`, distinct, ascending."""
+
+    rows_R: Ids
+    values_R: Floats
+    entries: int
+    """Entries that were read and summed."""
+
+
 class MemoryLookup:
     """Reads one memory; the three arrays are shared with it, not copied."""
 
     def __init__(self, memory: TransitionMemory) -> None:
         self.window = memory.config.window
+        self.num_items = memory.num_items
         self._offsets = memory.offsets.numpy()
         self._items = memory.items.numpy()
         self._weights = memory.weights.numpy()
@@ -47,6 +58,40 @@ class MemoryLookup:
         `recent_BW` int64: newest item first, padded with 0. `scratch_BV` float32, contiguous, is
         where evidence is summed; what stands there is lost.
         """
+        items_N, weights_N, counts_B = self._evidence(recent_BW)
+        keys_N = np.repeat(np.arange(len(recent_BW)) * scratch_BV.shape[1], counts_B)
+        keys_N += items_N
+        scratch = scratch_BV.reshape(-1)
+        scratch[keys_N] = 0.0
+        np.add.at(scratch, keys_N, weights_N)
+        values_N = _log1p(scratch.take(keys_N))
+        values_N *= np.repeat(gains_B, counts_B)
+        return Bonus(keys_N=keys_N, values_N=values_N)
+
+    def additions(self, recent_BW: Ids, gains_B: Floats) -> list[Additions]:
+        """Return what `bonus` adds, history by history and bit for bit, without a scratch.
+
+        Costs as much as the entries read, whatever the size of the catalog.
+        """
+        items_N, weights_N, counts_B = self._evidence(recent_BW)
+        rows = self.num_items + 1
+        keys_N = np.repeat(np.arange(len(recent_BW)) * rows, counts_B) + items_N
+        keys_R, places_N = np.unique(keys_N, return_inverse=True)
+        evidence_R = np.zeros(len(keys_R), dtype=np.float32)
+        np.add.at(evidence_R, places_N, weights_N)
+        values_R = _log1p(evidence_R)
+        owners_R, rows_R = np.divmod(keys_R, rows)
+        values_R *= gains_B[owners_R]
+        ends = np.searchsorted(owners_R, np.arange(1, len(recent_BW)))
+        return [
+            Additions(rows_R=some_rows, values_R=values, entries=entries)
+            for some_rows, values, entries in zip(
+                np.split(rows_R, ends), np.split(values_R, ends), counts_B.tolist(), strict=True
+            )
+        ]
+
+    def _evidence(self, recent_BW: Ids) -> tuple[Ids, Floats, Ids]:
+        """Return (items_N, weights_N by age, entries of each history), unsummed."""
         batch, window = recent_BW.shape
         flat_C = recent_BW.ravel()
         starts_C = self._offsets.take(flat_C)
@@ -58,15 +103,13 @@ class MemoryLookup:
         weights_N = self._weights.take(places_N)
         weights_N *= np.repeat(np.tile(self._per_age_W[:window], batch), counts_C)
         counts_B = counts_C.reshape(batch, window).sum(axis=1)
-        keys_N = np.repeat(np.arange(batch) * scratch_BV.shape[1], counts_B)
-        keys_N += self._items.take(places_N)
-        scratch = scratch_BV.reshape(-1)
-        scratch[keys_N] = 0.0
-        np.add.at(scratch, keys_N, weights_N)
-        # torch's logarithm is several times faster than numpy's.
-        values_N: Floats = torch.log1p(torch.from_numpy(scratch.take(keys_N))).numpy()
-        values_N *= np.repeat(gains_B, counts_B)
-        return Bonus(keys_N=keys_N, values_N=values_N)
+        return self._items.take(places_N), weights_N, counts_B
+
+
+def _log1p(evidence: Floats) -> Floats:
+    # torch's logarithm is several times faster than numpy's.
+    logs: Floats = torch.log1p(torch.from_numpy(evidence)).numpy()
+    return logs
 
 
 def newest(item_ids_BL: Ids, lengths_B: Ids, window: int) -> Ids:

@@ -27,7 +27,7 @@ from models.cost import (
     scoring_flops,
 )
 from models.memory import TransitionMemory
-from models.memory_lookup import MemoryLookup, newest
+from models.memory_lookup import Additions, MemoryLookup, newest
 from models.onnx_body import checked_body
 from models.router import (
     NEWEST,
@@ -37,6 +37,7 @@ from models.router import (
     features,
     item_statistics,
 )
+from models.search.search import INDEX_FROM_ROWS
 from models.submodel import extract
 from models.supernet import Supernet
 
@@ -59,14 +60,17 @@ class Ranker:
         self.memory = memory
         self.served = tuple(served)
         self.router = router.eval() if router is not None else None
+        self.table_VE = supernet.table.detach()
         tables: dict[int, Tensor] = {}
+        if len(self.table_VE) >= INDEX_FROM_ROWS:  # copies would cost more memory than they save
+            tables = {one.emb_width: self.table_VE[:, : one.emb_width] for one in self.served}
         self._weights = [extract(supernet, submodel, tables=tables) for submodel in self.served]
         self._bodies = [checked_body(weights) for weights in self._weights]
         self._tables = {width: table.numpy() for width, table in tables.items()}
         self._positions = [weights.positions_LE.numpy() for weights in self._weights]
         self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
-        self.table_VE = supernet.table.detach()
-        self._item_bias_V = self._weights[-1].item_bias_V
+        self._table = self.table_VE.numpy()
+        self.item_bias_V = self._weights[-1].item_bias_V
         self._lookup = MemoryLookup(memory) if memory is not None else None
         self._statistics_VG = item_statistics(self.table_VE, memory).numpy()
         self._statistics_VG[0] = 0.0
@@ -136,8 +140,10 @@ class Ranker:
 
     def encode(self, place: int, item_ids_BL: Ids, lengths_B: Ids) -> Floats:
         """Return query_BE of submodel `served[place]`; histories right-padded with 0, int64."""
-        embedded_BLE = self._tables[self.served[place].emb_width].take(item_ids_BL, axis=0)
-        embedded_BLE += self._positions[place][: item_ids_BL.shape[1]]
+        positions_LE = self._positions[place][: item_ids_BL.shape[1]]
+        # Whole rows first: `take` on a view would copy the table.
+        embedded_BLE = self._table.take(item_ids_BL, axis=0)[..., : positions_LE.shape[1]]
+        embedded_BLE = embedded_BLE + positions_LE
         return self._bodies[place](embedded_BLE, lengths_B)
 
     def score_into(
@@ -155,7 +161,7 @@ class Ranker:
             bonus = self._lookup.bonus(recent_BW, gains_B, scores_BV)
         table_VE = torch.from_numpy(self._tables[query_BE.shape[1]])
         torch.addmm(
-            self._item_bias_V,
+            self.item_bias_V,
             torch.from_numpy(query_BE),
             table_VE.T,
             out=torch.from_numpy(scores_BV)[:, : len(table_VE)],
@@ -163,6 +169,14 @@ class Ranker:
         if bonus is not None:
             bonus.add_to(scores_BV.reshape(-1))
         scores_BV[:, 0] = -np.inf
+
+    def additions(self, recent_BW: Ids, gains_B: Floats) -> list[Additions]:
+        """Return what the memory adds to each history's scores; see `score_into`.
+
+        Only for a ranker with a memory, that is with a `window`.
+        """
+        assert self._lookup is not None, "this ranker has no memory"
+        return self._lookup.additions(recent_BW, gains_B)
 
     def score(self, place: int, query_BE: Floats, item_ids_BL: Ids, lengths_B: Ids) -> Tensor:
         """Return scores_BV float32 of every row, memory added; padding's row is -inf."""

@@ -30,8 +30,8 @@ class Wanted:
     """
 
     k: int
-    excluded: Sequence[int] = ()
-    candidates: Sequence[int] | None = None
+    excluded: Sequence[int] | Rows = ()
+    candidates: Sequence[int] | Rows | None = None
     """Only these rows, distinct; None means the whole catalog."""
     allowed_V: NDArray[np.bool_] | None = None
     memory_rows_N: Rows = field(default_factory=_no_rows)

@@ -1,8 +1,8 @@
 """The scan: one pass over the 4-bit table, exact re-check of every row that could still win.
 
-Compiled when this module is imported (about two seconds), so import it only where a catalog is
-large enough to need it. Nothing is cached on disk: the file system may be read-only. The compiled
-functions release the interpreter lock.
+Compiled when this module is imported (seconds, on a busy machine a minute), so import it only where
+a catalog is large enough to need it. The result is kept on disk where that can be written
+(`compiled.py`). The compiled functions release the interpreter lock.
 
 Why nothing is lost. A query is written as `q[e] * column_scale[e] = delta * (k[e] + f[e])` with
 integers k and |f[e]| <= 1/2. With u = levels - 7.5 of a row and `a` its row scale,
@@ -30,6 +30,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+
+from models.search.compiled import compiled
 
 SLACK = 2e-6
 _GROUP = 32  # rows judged together: short, so that few are looked at for another's sake
@@ -98,9 +100,7 @@ def _offer(scores_H, rows_H, size, score, row):  # type: ignore[no-untyped-def]
     return size
 
 
-@numba.njit(
-    _I8(_TABLE, _FLOATS, _QUERY, _ROWS, _FLOATS, numba.float32[::1], _I8[::1], _I8), nogil=True
-)
+@compiled(_I8(_TABLE, _FLOATS, _QUERY, _ROWS, _FLOATS, numba.float32[::1], _I8[::1], _I8))
 def check(  # type: ignore[no-untyped-def]
     table_VE, bias_V, query_E, rows_N, bonus_N, heap_score, heap_row, size
 ):
@@ -203,13 +203,12 @@ def _judge(  # type: ignore[no-untyped-def]
     bar_Q[q] = bar
 
 
-@numba.njit(
+@compiled(
     numba.void(
         *(_CODES, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _TABLE, _FLOATS),
         *(_QUERIES, _LEVELS, _QUERIES, _MASKS, _ROWS, _ROWS, _ROWS),
         *(numba.float32[:, ::1], _I8[:, ::1], _ROWS, _I8[:, ::1]),
-    ),
-    nogil=True,
+    )
 )
 def scan(  # type: ignore[no-untyped-def]
     codes_KPR, scale_V, scale_K, error_K, length_K, norm_K, bias_K, table_VE, bias_V,

@@ -79,11 +79,14 @@ class Accounting:
         flops[EVERY_SUBMODEL, "router"] = sum(ranking.flops.router for ranking in rankings)
         for group in groups:
             for part in _NETWORK:
-                spent = sum(getattr(rankings[place].flops, part) for place in group.members)
-                flops[group.submodel, part] += spent
+                members = [rankings[place] for place in group.members]
+                flops[group.submodel, part] += sum(getattr(one.flops, part) for one in members)
                 cpu[group.submodel, part] += group.cpu_seconds[part]
                 if group.submodel == self._full:
-                    self._cpu[part].measured(spent, group.cpu_seconds[part])
+                    # Per planned FLOP, for that is what is asked of `predict`: a search of the
+                    # catalog may have needed fewer.
+                    planned = sum(getattr(one.flops_full, part) for one in members)
+                    self._cpu[part].measured(planned, group.cpu_seconds[part])
         return {key: Work(flops=flops[key], cpu_seconds=cpu[key]) for key in cpu}
 
     def full_cpu_per_flop(self, rankings: Sequence[Ranking], lengths: int) -> dict[Part, float]:

@@ -91,8 +91,9 @@ class Ranking:
     """The engine's answer to one query.
 
     `source` is `popular` when nothing in the history was known; then `submodel` is None and no
-    FLOPs are charged. `flops` is what really ran (at the padded length); `flops_full` is what
-    the full network would have spent on the same query at the same length, router excluded.
+    FLOPs are charged. `flops` is what really ran (at the padded length, and the rows that a search
+    looked at); `flops_full` is what the full network would have spent on the same query at the same
+    length, scoring every row, router excluded.
     """
 
     items: tuple[RankedItem, ...]
@@ -176,6 +177,8 @@ class ModelInfo:
     filterable_fields: tuple[str, ...]
     offline_metrics: Mapping[str, Any]
     parent: str | None = None
+    search: Literal["product", "index"] = "product"
+    """How the catalog is scored: the whole table for every query, or an index of it."""
 
 
 class Engine(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.config import Submodel
 from models.cost import Cost
-from models.ranker import load_ranker, recent, stack
+from models.ranker import load_ranker, stack
+from models.search.search import INDEX_FROM_ROWS
 from models.topk import top_rows
 from service.engine.accounting import Accounting, GroupCost
 from service.engine.contract import (
@@ -34,9 +35,10 @@ from service.engine.contract import (
     UnknownSubmodelError,
 )
 from service.engine.eligibility import AttributeIndex, PopularRanking
-from service.engine.prepared import Prepared, close_ineligible, prepare
+from service.engine.prepared import Prepared, prepare
 from service.engine.routing import Dispatcher
-from service.engine.selection import Floats, ScoreBuffer
+from service.engine.scoring import Scored, choose_scorer
+from service.engine.selection import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class TorchEngine:
     """One loaded checkpoint behind the Engine contract. Not for concurrent `recommend` calls.
 
     `price` overrides the checkpoint's price of compute; `allowed` limits routing to these
-    submodels (the full network stays reachable by mode `full`).
+    submodels (the full network stays reachable by mode `full`). Catalogs of `index_from` rows and
+    more are searched by an index, with the same answers.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class TorchEngine:
         *,
         price: float | None = None,
         allowed: Sequence[str] | None = None,
+        index_from: int = INDEX_FROM_ROWS,
     ) -> None:
         manifest = checkpoint.manifest
         served = tuple(Submodel.parse(entry.name) for entry in manifest.submodels)
@@ -96,7 +100,7 @@ class TorchEngine:
             routed=manifest.router.submodels,
             allowed=allowed,
         )
-        self._buffer = ScoreBuffer(len(checkpoint.catalog) + 1)
+        self._scorer = choose_scorer(self._ranker, index_from=index_from)
         self._accounting = Accounting(full=served[-1].name)
         self._norms_V = self._ranker.table_VE.norm(dim=1).clamp(min=1e-12)
         self._flops = {
@@ -120,6 +124,7 @@ class TorchEngine:
             filterable_fields=self._attributes.fields,
             offline_metrics=manifest.metrics,
             parent=manifest.parent,
+            search=self._scorer.kind,
         )
 
     @property
@@ -217,16 +222,8 @@ class TorchEngine:
         batch = [prepared[index] for group in groups for index in group.members]
         queries = [group.query_BE for group in groups]
         query_BE = queries[0] if len(queries) == 1 else np.concatenate(queries)
-        gains_B = self._ranker.gains_S[[one.place for one in batch]]
-        recent_BW = recent([one.history for one in batch], self._ranker.window)
-        scores_BV = self._buffer.take(len(batch))
-        self._ranker.score_into(scores_BV, query_BE, gains_B, recent_BW)
-        close_ineligible(scores_BV, batch)
-        best = self._buffer.best(scores_BV, [one.query.k for one in batch])
-        return [
-            self._ranking(one, rows, scores)
-            for one, (rows, scores) in zip(batch, best, strict=True)
-        ]
+        best = self._scorer.best(batch, query_BE)
+        return [self._ranking(one, scored) for one, scored in zip(batch, best, strict=True)]
 
     def _group_cost(self, group: _Encoded, scoring_cpu_each: float) -> GroupCost:
         """Return the group's cost; scoring done together is shared evenly among its queries."""
@@ -239,19 +236,21 @@ class TorchEngine:
             },
         )
 
-    def _ranking(self, one: Prepared, rows: list[int], scores: list[float]) -> Ranking:
+    def _ranking(self, one: Prepared, scored: Scored) -> Ranking:
         query = one.query
-        items = self._decode(rows, scores)
+        items = self._decode(scored.rows, scored.scores)
         short = len(items) < query.k
         if short and query.filter is not None and not query.strict_filter:
-            items += self._fill(one, rows, query.k - len(items))
-        routed = one.reason not in {"full", "fixed"}
+            items += self._fill(one, scored.rows, query.k - len(items))
+        flops = self._flops[one.place, one.bucket, one.reason not in {"full", "fixed"}]
+        if scored.flops is not None:
+            flops = replace(flops, scoring=scored.flops)
         return Ranking(
             items=tuple(items),
             source="model",
             model_version=self._info.version,
             submodel=self._ranker.served[one.place].name,
-            flops=self._flops[one.place, one.bucket, routed],
+            flops=flops,
             flops_full=self._flops_full[one.bucket],
             reason=one.reason,
             history_length=one.length,

@@ -177,6 +177,8 @@ class CatalogAnswer(Answer):
 
     num_items: int
     filterable_fields: list[str]
+    search: Literal["product", "index"]
+    """Whether every request reads the whole table, or an index of it."""
 
 
 class SideAnswer(Answer):

@@ -94,7 +94,9 @@ def _tell(request: Request, info: ModelInfo) -> Response:
             max_length=info.max_length,
             price=info.price,
             catalog=CatalogAnswer(
-                num_items=info.num_items, filterable_fields=list(info.filterable_fields)
+                num_items=info.num_items,
+                filterable_fields=list(info.filterable_fields),
+                search=info.search,
             ),
             submodels=[SubmodelAnswer(**asdict(submodel)) for submodel in info.submodels],
             offline_metrics=dict(info.offline_metrics),

@@ -34,6 +34,9 @@ class ModelMetrics(ComputeMetrics):
             "candidate_failures_total", "Queries the stable version answered instead.", "reason"
         )
         self.model_info = gauge("model_info", "1; what serves.", "version", "digest", "variant")
+        self.model_indexed = gauge(
+            "model_indexed", "1 where an index answers, 0 where the whole table is read.", "variant"
+        )
         self.model_loaded_timestamp = gauge(
             "model_loaded_timestamp_seconds", "When the model began to serve.", "variant"
         )
@@ -68,6 +71,7 @@ class ModelMetrics(ComputeMetrics):
         self.model_unloaded(variant)
         self._model_labels[variant] = (info.version, info.digest, variant)
         self.model_info.labels(*self._model_labels[variant]).set(1)
+        self.model_indexed.labels(variant).set(info.search == "index")
         self.model_loaded_timestamp.labels(variant).set(loaded_at_unix)
         self.model_trained_timestamp.labels(variant).set(info.trained_at_unix)
         self._offline[variant] = [name for name in OFFLINE_METRICS if name in info.offline_metrics]
@@ -87,6 +91,7 @@ class ModelMetrics(ComputeMetrics):
         labels = self._model_labels.pop(variant, None)
         if labels is not None:
             self.model_info.remove(*labels)
+            self.model_indexed.remove(variant)
             self.model_loaded_timestamp.remove(variant)
             self.model_trained_timestamp.remove(variant)
             for metric in self._offline.pop(variant):
