@@ -15,13 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.body import TorchBody
 from models.ranker import Ranker
 from models.router import ROUTER_FEATURES
+from models.search.contract import Found
+from models.search.search import CatalogSearch
 
 
 class Executed:
     """Every call of the router, an encoder or the scoring, on whichever runtime it ran.
 
     Shapes are recorded where the engine hands them over; FLOPs are those that torch's counter
-    finds when the reference network runs on one history of that shape, times the histories.
+    finds when the reference network runs on one history of that shape, times the histories. Where
+    the catalog is searched, the rows looked at are the search's own count.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +33,8 @@ class Executed:
         """Histories by (place of the submodel, padded length)."""
         self.scored: Counter[int] = Counter()
         """Queries by embedding width."""
+        self.searched = 0
+        """Multiply-adds of searches."""
         self.memory_entries = 0
         self.ranker: Ranker | None = None
         self._spy(monkeypatch)
@@ -43,7 +48,7 @@ class Executed:
                 count * encoder_flops(self.ranker, place, length)
                 for (place, length), count in self.encoded.items()
             ),
-            "scoring": 2 * self.memory_entries
+            "scoring": 2 * (self.memory_entries + self.searched)
             + sum(
                 count * scoring_flops(self.ranker.config.num_items, width)
                 for width, count in self.scored.items()
@@ -78,16 +83,32 @@ class Executed:
             ranker: Ranker, scores_BV: Any, query_BE: Any, gains_B: Any, recent_BW: Any
         ) -> None:
             self.scored[query_BE.shape[1]] += len(query_BE)
-            memory = ranker.memory
-            assert memory is not None
-            rows = np.asarray(recent_BW).reshape(-1)
-            offsets = memory.offsets.numpy()
-            self.memory_entries += int((offsets[rows + 1] - offsets[rows]).sum())
+            self._read_memory(ranker, recent_BW)
             score_into(ranker, scores_BV, query_BE, gains_B, recent_BW)
 
+        additions, top = Ranker.additions, CatalogSearch.top
+
+        def spy_additions(ranker: Ranker, recent_BW: Any, gains_B: Any) -> Any:
+            self._read_memory(ranker, recent_BW)
+            return additions(ranker, recent_BW, gains_B)
+
+        def spy_top(search: CatalogSearch, query_BE: Any, wanted: Any) -> list[Found]:
+            found = top(search, query_BE, wanted)
+            self.searched += sum(one.multiply_adds for one in found)
+            return found
+
+        monkeypatch.setattr(Ranker, "additions", spy_additions)
+        monkeypatch.setattr(CatalogSearch, "top", spy_top)
         monkeypatch.setattr(Ranker, "quality", spy_quality)
         monkeypatch.setattr(Ranker, "encode", spy_encode)
         monkeypatch.setattr(Ranker, "score_into", spy_score)
+
+    def _read_memory(self, ranker: Ranker, recent_BW: Any) -> None:
+        memory = ranker.memory
+        assert memory is not None
+        rows = np.asarray(recent_BW).reshape(-1)
+        offsets = memory.offsets.numpy()
+        self.memory_entries += int((offsets[rows + 1] - offsets[rows]).sum())
 
 
 def router_flops(ranker: Ranker) -> int:
