@@ -74,6 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(
                 f"{arguments.root} has no CURRENT; name a --version", WRONG_CHECKPOINT
             )
+        try:
+            beside = read_contenders(arguments.beside)
+        except ValueError as error:
+            raise CommandError(str(error), WRONG_ARGUMENTS) from error
         checkpoint = read_checkpoint(arguments.root / version)
         evaluation = evaluate_checkpoint(
             checkpoint,
@@ -86,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             prices=arguments.prices,
             seed=arguments.seed,
             progress=ConsoleProgress(),
-            beside=read_contenders(arguments.beside),
+            beside=beside,
         )
         if render_page is not None:
             page = render_page(

@@ -120,6 +120,7 @@ def test_people_get_the_same_in_words(call: Call, published: tuple[Path, str]) -
         ("evaluate {root} --data {tmp}/absent.csv", 3, "absent.csv does not exist"),
         ("evaluate {root} --data {data}", 3, "data.csv"),
         ("evaluate {tmp} --data {data}", 4, "CURRENT"),
+        ("evaluate {root} --data {data} --beside best={root}", 2, "plain, canet"),
         ("checkpoints show {tmp}", 4, "CURRENT"),
         ("checkpoints show {root} nonsense", 4, "nonsense"),
         ("checkpoints show {root} 20200101T000000Z-00000000", 4, "20200101T000000Z-00000000"),
