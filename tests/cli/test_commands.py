@@ -16,7 +16,7 @@ from tests.models.published import publish_random
 from training.datasets import synthetic
 
 PROJECT = Path(__file__).parents[2]
-NAMES = ("train", "evaluate", "serve", "checkpoints", "demo-data", "demo", "plan")
+NAMES = ("train", "evaluate", "serve", "checkpoints", "demo-data", "demo", "plan", "top")
 ACTIONS = ("list", "show", "verify", "pin", "rollback")
 Call = Callable[..., tuple[int, str, str]]
 

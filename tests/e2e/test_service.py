@@ -158,7 +158,11 @@ async def test_similar_items_and_the_model_are_those_of_the_checkpoint(
 
     model = (await service.client.get("/v1/model")).json()
     assert (model["version"], model["digest"]) == (manifest.version, engine.info.digest)
-    assert model["catalog"] == {"num_items": 40, "filterable_fields": ["genres", "new", "title"]}
+    assert model["catalog"] == {
+        "num_items": 40,
+        "filterable_fields": ["genres", "new", "title"],
+        "search": "product",
+    }
     assert [(row["name"], row["flops"]) for row in model["submodels"]] == [
         (entry.name, entry.flops) for entry in manifest.submodels
     ]
