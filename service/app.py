@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,9 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.cache.results import ResultCache
 from service.engine.batcher import Batcher
-from service.engine.contract import Engine
 from service.http.context import Lifetime, Services
 from service.http.direct import Direct
 from service.http.limits import BodyLimit, Doors
@@ -30,24 +26,24 @@ from service.http.middleware import Exchanges, http_problem
 from service.http.problems import field_errors, invalid
 from service.http.routing import ENDPOINTS, add_routes, shortcuts, templates
 from service.ingest import Ingester
-from service.lifecycle.announcements import Announcements
 from service.lifecycle.contract import ModelManager
 from service.lifecycle.lines import Lines
-from service.lifecycle.manager import CheckpointManager
 from service.lifecycle.shadow import Shadow
-from service.lifecycle.sides import SideConfig, SideModels
+from service.lifecycle.sides import SideModels
 from service.logs import UserHasher
 from service.metrics.metrics import Metrics
 from service.overload.controller import Limits
 from service.overload.overload import Overload
-from service.overload.rates import LocalRates, Rates
-from service.overload.shared_rates import SharedRates
+from service.parts import (
+    history_store,
+    model_manager,
+    request_rates,
+    result_cache,
+    side_models,
+)
 from service.recommend import Recommender
 from service.settings import Settings
 from service.store.contract import HistoryStore
-from service.store.memory_store import MemoryHistoryStore
-from service.store.redis_config import RedisConfig
-from service.store.redis_history import RedisHistoryStore
 from service.tracing.opening import tracer_of
 
 log = logging.getLogger("canet.app")
@@ -73,11 +69,11 @@ def create_app(
     tracer = tracer_of(settings, version=_version())
     metrics = Metrics(registry or _process_registry(), revision=settings.revision)
     metrics.create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
-    store = store or _store(settings, metrics)
+    store = store or history_store(settings, metrics)
     announcements = None
     if models is None:
-        models, announcements = _models(settings, metrics)
-    sides = sides or _sides(settings, metrics)
+        models, announcements = model_manager(settings, metrics)
+    sides = sides or side_models(settings, metrics)
     overload = Overload(
         Limits(
             objective_seconds=settings.objective_ms / 1000,
@@ -143,12 +139,12 @@ def create_app(
             history_max=settings.history_max,
             deadline_seconds=settings.deadline_seconds,
             price=lambda: overload.price,
-            cache=_cache(settings),
+            cache=result_cache(settings),
         ),
         ingester=Ingester(store=store, metrics=metrics, variant_of=lines.variant_of),
         hash_user=UserHasher(settings.log_salt.get_secret_value()),
         overload=overload,
-        rates=_rates(settings, metrics),
+        rates=request_rates(settings, metrics),
         lifetime=Lifetime(),
         tracer=tracer,
     )
@@ -249,86 +245,6 @@ async def _watch_store(services: Services) -> None:
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("the model manager could not start", exc_info=error)
-
-
-def _cache(settings: Settings) -> ResultCache | None:
-    if settings.result_ttl == 0:
-        return None
-    return ResultCache(
-        ttl_seconds=settings.result_ttl, max_bytes=settings.result_cache_mb * 1024 * 1024
-    )
-
-
-def _store(settings: Settings, metrics: Metrics) -> HistoryStore:
-    if settings.redis_url is None:
-        log.warning("histories live in this process's memory; set CANET_REDIS_URL to keep them")
-        return MemoryHistoryStore(
-            history_max=settings.history_max, history_ttl_seconds=settings.history_ttl
-        )
-    config = _redis_config(settings, settings.redis_url.get_secret_value())
-    return RedisHistoryStore(config, observe=metrics.store_observed)
-
-
-def _rates(settings: Settings, metrics: Metrics) -> Rates | None:
-    if settings.rate_limit is None:
-        return None
-    if settings.redis_url is None or not settings.rate_limit_shared:
-        return LocalRates(settings.rate_limit)
-    config = _redis_config(settings, settings.redis_url.get_secret_value())
-    # A count that is late is worth less than the request it holds up.
-    config = replace(config, write_timeout_seconds=config.op_timeout_seconds)
-    return SharedRates(settings.rate_limit, config, metrics.store_observed)
-
-
-def _redis_config(settings: Settings, url: str) -> RedisConfig:
-    return RedisConfig(
-        url=url,
-        op_timeout_seconds=settings.redis_op_timeout_ms / 1000,
-        connect_timeout_seconds=settings.redis_connect_timeout_ms / 1000,
-        max_connections=settings.redis_max_connections,
-        history_max=settings.history_max,
-        history_ttl_seconds=settings.history_ttl,
-    )
-
-
-def _models(settings: Settings, metrics: Metrics) -> tuple[CheckpointManager, Announcements | None]:
-    announcements: Announcements | None = None
-    manager = CheckpointManager(
-        settings.model_root,
-        partial(_load_engine, settings),
-        observer=metrics,
-        poll_seconds=settings.reload_poll_seconds,
-        max_batch=settings.max_batch,
-        pinned=settings.model_version,
-        moved=lambda version: announcements.tell(version) if announcements else None,
-    )
-    if settings.redis_url is not None:
-        announcements = Announcements(settings.redis_url.get_secret_value(), manager.notice)
-    return manager, announcements
-
-
-def _sides(settings: Settings, metrics: Metrics) -> SideModels:
-    return SideModels(
-        settings.model_root,
-        partial(_load_engine, settings),
-        observer=metrics,
-        config={
-            "candidate": SideConfig(
-                version=settings.candidate_version, percent=settings.candidate_percent
-            ),
-            "shadow": SideConfig(version=settings.shadow_version, percent=settings.shadow_percent),
-        },
-        salt=settings.traffic_salt,
-        max_batch=settings.max_batch,
-        poll_seconds=settings.reload_poll_seconds,
-    )
-
-
-def _load_engine(settings: Settings, path: Path) -> Engine:
-    # Imported here, so that tests of everything else need no torch.
-    from service.engine.torch_engine import load_engine
-
-    return load_engine(path, price=settings.price, allowed=settings.submodels or None)
 
 
 def _version_of(models: ModelManager) -> Callable[[], str | None]:

@@ -19,7 +19,7 @@ ADMIN = "admin-key-0123456789"
 _PROGRAM = """
 import service.app, service.serve
 from tests.service.fakes import FakeEngine, FakeManager, SlowEngine
-service.app._models = lambda settings, metrics: (FakeManager({engine}), None)
+service.app.model_manager = lambda settings, metrics: (FakeManager({engine}), None)
 raise SystemExit(service.serve.main())
 """
 
