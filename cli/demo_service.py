@@ -54,6 +54,8 @@ def running_service(
         "CANET_EMBEDDED_DIR": str(redis_dir),
         "CANET_DRAIN_SECONDS": "0",
         "CANET_RESULT_TTL": "0",  # every answer shown is computed
+        # A laptop that trains beside it is no overload: answers stay routed.
+        "CANET_OBJECTIVE_MS": os.environ.get("CANET_OBJECTIVE_MS") or "1000",
         "CANET_LOG_LEVEL": os.environ.get("CANET_LOG_LEVEL") or "WARNING",
     }
     redis_dir.mkdir(parents=True, exist_ok=True)
