@@ -88,7 +88,7 @@ def _aot_inductor(weights: NetworkWeights) -> Body:
 
 
 def _openvino(weights: NetworkWeights) -> Body:
-    import openvino  # type: ignore[import-untyped,unused-ignore]
+    import openvino
 
     width = weights.input_weight_DE.shape[1]
     model = openvino.convert_model(
