@@ -36,6 +36,6 @@ def route_joint(
         ndcg_US=ndcg_at(ranks_US, 10),
         lengths_U=lengths_U,
         budget=budget,
-        least_ndcg=None,
+        tolerance=None,
         progress=progress,
     )

@@ -25,11 +25,15 @@ POINTS = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierPoint:
-    """One price. `flops_ratio` is total FLOPs, router charged, over always-full's total."""
+    """One price. `flops_ratio` is total FLOPs, router charged, over always-full's total.
+
+    `error` is the standard error of its NDCG@10 less the full network's, over paired users.
+    """
 
     price: float
     flops_ratio: float
     ndcg_10: float
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +66,23 @@ class Held:
 
     def frontier(self, prices: Floats | None = None) -> list[FrontierPoint]:
         """Return one point per price, ascending; the cost never rises with the price."""
-        prices = self.prices() if prices is None else prices
-        points = price_frontier(
-            self.quality_US, self.ndcg_US, self.cost_US / self.unit, np.sort(prices)
-        )
+        prices = np.sort(self.prices() if prices is None else prices)
+        points = price_frontier(self.quality_US, self.ndcg_US, self.cost_US / self.unit, prices)
         return [
             FrontierPoint(
                 price=point.price,
                 flops_ratio=point.cost * self.unit / float(self.full_U.mean()),
                 ndcg_10=point.quality,
+                error=self._error(point.price),
             )
             for point in points
         ]
+
+    def _error(self, price: float) -> float:
+        cost_US = self.cost_US / self.unit
+        found = routed(self.ndcg_US, cost_US, choose(self.quality_US, cost_US, price))
+        ahead_U = found.quality - self.ndcg_US[:, -1]
+        return float(ahead_U.std() / np.sqrt(len(ahead_U)))
 
     def price_for_budget(self, budget: float) -> float:
         """Return the least price whose total cost is at most `budget` times always-full's.
@@ -90,9 +99,19 @@ class Held:
         return price_for_budget(self.quality_US, self.cost_US / self.unit, budget=mean)
 
 
-def price_for_quality(points: Sequence[FrontierPoint], least_ndcg: float) -> float:
-    """Return the price of the cheapest point that reaches `least_ndcg`, else of the best point."""
-    good = [point for point in points if point.ndcg_10 >= least_ndcg]
+def price_for_quality(
+    points: Sequence[FrontierPoint], full_ndcg: float, *, tolerance: float
+) -> float:
+    """Return the price of the cheapest point that is as good as full, else of the best point.
+
+    As good: short of `full_ndcg` by no more than the share `tolerance` or by one standard error,
+    whichever is more. Fewer users cannot tell more apart.
+    """
+    good = [
+        point
+        for point in points
+        if point.ndcg_10 >= full_ndcg - max(tolerance * full_ndcg, point.error)
+    ]
     if good:
         return min(good, key=lambda point: (point.flops_ratio, point.price)).price
     return max(points, key=lambda point: (point.ndcg_10, point.price)).price

@@ -56,7 +56,8 @@ def route(
     """Fit the router on validation cases, and on the lessons of held-out users; set the price.
 
     With a `budget` the price meets that share of the full network's FLOPs; without one it is
-    the cheapest that keeps validation NDCG@10 within half a percent of the full network.
+    the cheapest that keeps validation NDCG@10 within half a percent, or one standard error, of the
+    full network.
     ValueError when the budget lies below the cheapest submodel.
     """
     bare = Ranker(fitted.supernet, fitted.memory, None, served)
@@ -83,7 +84,7 @@ def route(
         ndcg_US=ndcg_US,
         lengths_U=lengths_U,
         budget=budget,
-        least_ndcg=float(ndcg_US[:, -1].mean()) * (1 - _TOLERATED_LOSS),
+        tolerance=_TOLERATED_LOSS,
         progress=progress,
     )
 
@@ -95,14 +96,15 @@ def priced(
     ndcg_US: NDArray[np.float64],
     lengths_U: Tensor,
     budget: float | None,
-    least_ndcg: float | None,
+    tolerance: float | None,
     progress: Progress,
 ) -> Routed:
     """Return the ranker with its price curve and default price, from cases its router never saw.
 
     `quality_US` is what the router says of them, `ndcg_US` what each submodel reached, `lengths_U`
     int64 what the network reads. The price meets `budget`; without one it is the cheapest that
-    keeps `least_ndcg`, and 0 without either. ValueError when the budget cannot be met.
+    is as good as full within `tolerance` or one standard error, and 0 without either.
+    ValueError when the budget cannot be met.
     """
     cost_US, full_U = totals(ranker, lengths_U)
     held = Held(
@@ -116,8 +118,8 @@ def priced(
     price = 0.0
     if budget is not None:
         price = held.price_for_budget(budget)
-    elif least_ndcg is not None:
-        price = price_for_quality(points, least_ndcg)
+    elif tolerance is not None:
+        price = price_for_quality(points, float(ndcg_US[:, -1].mean()), tolerance=tolerance)
     progress.log(f"serving {_names(ranker.served)} at price {price:.4g}")
     return Routed(
         ranker=ranker,

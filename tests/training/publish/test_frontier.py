@@ -51,6 +51,23 @@ def test_cheapest_point_that_is_good_enough_wins_else_the_best() -> None:
         FrontierPoint(price=0.1, flops_ratio=0.5, ndcg_10=0.29),
         FrontierPoint(price=0.2, flops_ratio=0.2, ndcg_10=0.20),
     ]
-    assert price_for_quality(points, 0.285) == 0.1
-    assert price_for_quality(points, 0.1) == 0.2
-    assert price_for_quality(points, 0.5) == 0.0
+    assert price_for_quality(points, 0.30, tolerance=0.05) == 0.1
+    assert price_for_quality(points, 0.30, tolerance=0.5) == 0.2
+    assert price_for_quality(points, 0.9, tolerance=0.1) == 0.0
+
+
+def test_a_loss_within_one_standard_error_is_none() -> None:
+    points = [
+        FrontierPoint(price=0.0, flops_ratio=0.9, ndcg_10=0.30, error=0.0),
+        FrontierPoint(price=0.1, flops_ratio=0.2, ndcg_10=0.29, error=0.02),
+        FrontierPoint(price=0.2, flops_ratio=0.1, ndcg_10=0.25, error=0.02),
+    ]
+    assert price_for_quality(points, 0.30, tolerance=0.005) == 0.1
+
+
+def test_the_error_is_that_of_the_paired_difference_to_full() -> None:
+    sample = held(400)
+    first, *_, last = sample.frontier()
+    cheapest_U = sample.ndcg_US[:, 0] - sample.ndcg_US[:, -1]
+    assert last.error == pytest.approx(cheapest_U.std() / 20)
+    assert first.error > 0
