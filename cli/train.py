@@ -51,7 +51,8 @@ def register(commands: Any) -> None:
         type=float,
         metavar="SHARE",
         help="share of the full network's FLOPs the default price must meet, such as 0.35 "
-        "(default: the cheapest price that keeps validation NDCG@10 within 0.5 %%)",
+        "(default: the cheapest price whose validation NDCG@10 is that of the full network within "
+        "0.5 %% or one standard error)",
     )
     seen = command.add_mutually_exclusive_group()
     seen.add_argument(
