@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import suppress
 from typing import Any
@@ -34,7 +35,7 @@ async def run_job(job: Job) -> dict[str, Any]:
     }
 
 
-class _Loop:
+class _Loop(ABC):
     """Connections, requests in turn, and the wait for the last answer."""
 
     def __init__(self, job: Job) -> None:
@@ -67,9 +68,9 @@ class _Loop:
         for connection in self._connections:
             connection.close()
 
+    @abstractmethod
     async def run(self, began: float) -> None:
         """Send until the time is over and every answer has come."""
-        raise NotImplementedError
 
     def _send(self, connection: Connection, due: float) -> None:
         self._due[connection] = due
@@ -86,9 +87,9 @@ class _Loop:
         if not self._due:
             self._idle.set()
 
+    @abstractmethod
     def _free(self, connection: Connection) -> None:
         """The connection has nothing on the way."""
-        raise NotImplementedError
 
     async def _drain(self) -> None:
         with suppress(TimeoutError):

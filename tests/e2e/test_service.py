@@ -20,6 +20,7 @@ from service.engine.contract import Query
 from service.engine.torch_engine import TorchEngine
 from service.store.embedded import EmbeddedServer
 from tests.e2e.live import Live, engine_of, ids, live, until
+from tests.e2e.mix import send_mix
 from tests.models.builders import random_memory
 from tests.models.published import publish_random
 
@@ -226,21 +227,7 @@ async def ask_mix(service: Live, manifest: Manifest) -> list[dict[str, Any]]:
     for user in range(7):
         await service.tell(f"u{user}", *(f"item-{n}" for n in range(1, 2 + 4 * user)))
     left = [requests_of(generator, manifest, number) for number in range(REQUESTS)]
-    calls: list[list[dict[str, Any]]] = []
-    while left:
-        size = generator.choice((1, 1, 1, 1, 9))
-        calls.append(left[:size])
-        left = left[size:]
-    gate = asyncio.Semaphore(8)
-
-    async def send(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        async with gate:
-            if len(bodies) == 1:
-                return [await service.recommend(**bodies[0])]
-            response = await service.client.post("/v1/recommend/batch", json={"requests": bodies})
-            return [entry["result"] for entry in response.json()["results"]]
-
-    return [answer for answers in await asyncio.gather(*map(send, calls)) for answer in answers]
+    return await send_mix(service, left, generator, batch=9, at_once=8)
 
 
 async def test_flops_counters_equal_the_sum_over_the_answers(

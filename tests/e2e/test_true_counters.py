@@ -7,7 +7,6 @@ cache.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 from collections import Counter
@@ -22,6 +21,7 @@ from service.engine.contract import PARTS
 from service.engine.torch_engine import TorchEngine
 from tests.e2e.executed import Executed
 from tests.e2e.live import Live, live, until
+from tests.e2e.mix import send_mix
 
 LONG = os.environ.get("CANET_LONG_TESTS") == "1"
 SIZES = {3_000: 10_000, 100_000: 10_000, 1_000_000: 10_000} if LONG else {3_000: 1_500}
@@ -129,18 +129,4 @@ async def ask_mix(service: Live, model: SyntheticModel, requests: int) -> list[d
     left = [request_of(generator, model, number) for number in range(requests)]
     for number in range(requests // 2, requests, 8):  # asked before: the result cache may answer
         left[number] = left[generator.randrange(requests // 2)]
-    calls: list[list[dict[str, Any]]] = []
-    while left:
-        size = generator.choice((1, 1, 1, 1, 6))
-        calls.append(left[:size])
-        left = left[size:]
-    gate = asyncio.Semaphore(16)
-
-    async def send(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        async with gate:
-            if len(bodies) == 1:
-                return [await service.recommend(**bodies[0])]
-            response = await service.client.post("/v1/recommend/batch", json={"requests": bodies})
-            return [entry["result"] for entry in response.json()["results"]]
-
-    return [answer for answers in await asyncio.gather(*map(send, calls)) for answer in answers]
+    return await send_mix(service, left, generator, batch=6, at_once=16)
