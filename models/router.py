@@ -158,8 +158,3 @@ def choose_places(
         value_BS[~allowed_BS] = -np.inf
     places: Ids = value_BS.argmax(axis=1)
     return places
-
-
-def choose(quality_BS: Tensor, cost_BS: Tensor | Floats, price: float) -> Tensor:
-    """Return `choose_places` of the router module's output as a tensor."""
-    return torch.from_numpy(choose_places(quality_BS.detach().numpy(), np.asarray(cost_BS), price))
