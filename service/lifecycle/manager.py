@@ -6,7 +6,6 @@ Checkpoints stay where they are; only a rollback and a promotion move CURRENT.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,8 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from models.checkpoint import store
-from models.checkpoint.errors import CheckpointError, Reason
+from models.checkpoint.errors import CheckpointError
 from models.checkpoint.manifest import is_version
 from models.checkpoint.verified import verify_files
 from service.engine.contract import Engine, ModelInfo
@@ -27,7 +25,9 @@ from service.lifecycle.contract import (
 )
 from service.lifecycle.exclusive import Exclusive
 from service.lifecycle.loader import LoadingStoppedError, RefusalError
+from service.lifecycle.pointer import Pointer
 from service.lifecycle.problems import About, Problems
+from service.lifecycle.watcher import Watcher
 from service.lifecycle.workshop import Workshop
 
 logger = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ logger = logging.getLogger(__name__)
 _NO_CURRENT: Final = (
     "the model root has no CURRENT; publish a checkpoint, or name one with canet checkpoints pin"
 )
-# CURRENT cannot be moved, but an answer from memory can be given all the same.
-_ONLY_IN_MEMORY: Final = frozenset({Reason.NOT_WRITABLE, Reason.DISK_FULL})
 
 
 class CheckpointManager:
@@ -63,10 +61,8 @@ class CheckpointManager:
     ) -> None:
         self._root = root
         self._observer = observer
-        self._poll_seconds = poll_seconds
-        self._pinned = pinned
-        self._moved = moved
         self._workshop = Workshop(root, load, max_batch=max_batch, retry_seconds=retry_seconds)
+        self._pointer = Pointer(self._workshop, pinned=pinned, moved=moved)
         self._engine: Engine | None = None
         self._previous: Engine | None = None
         self._previous_version: str | None = None
@@ -76,8 +72,7 @@ class CheckpointManager:
             lambda: observer.fallback(self.fallback), current="no checkpoint was looked for yet"
         )
         self._attempts: Exclusive[ModelInfo] = Exclusive()
-        self._noticed = asyncio.Event()
-        self._watcher: asyncio.Task[None] | None = None
+        self._watcher = Watcher(self._look, poll_seconds=poll_seconds, what="checkpoint")
 
     @property
     def problem(self) -> str | None:
@@ -95,20 +90,17 @@ class CheckpointManager:
 
     def notice(self) -> None:
         """Look at CURRENT now instead of at the next poll; call it on the event loop."""
-        self._noticed.set()
+        self._watcher.notice()
 
     async def start(self) -> None:
         """Load the pinned or CURRENT checkpoint, or an older sound one; then watch until `stop`."""
-        assert self._watcher is None, "start is called once"
         await self._look()
-        self._watcher = asyncio.create_task(self._watch(), name="model-watcher")
+        self._watcher.start()
 
     async def stop(self) -> None:
         """Stop watching and loading; the current engine stays usable. Idempotent."""
         self._workshop.stop()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self._watcher.stop()
         await self._attempts.stop()
         self._workshop.close()
 
@@ -136,23 +128,12 @@ class CheckpointManager:
         """
         return await self._exclusively(self._roll_back)
 
-    async def _watch(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._noticed.wait()
-            self._noticed.clear()
-            try:
-                await self._look()
-            except Exception:  # the watcher outlives whatever a poll runs into
-                logger.exception("looking for a new checkpoint failed")
-
     async def _look(self) -> None:
         """Load what is wanted unless it serves, was refused as it stands, or a reload runs."""
         if self._attempts.busy:
             return
         try:
-            wanted = await self._wanted()
+            wanted = await self._pointer.wanted()
         except CheckpointError as error:
             self._problems.complain("current", f"CURRENT was refused: {error}")
         else:
@@ -164,13 +145,13 @@ class CheckpointManager:
             elif not await self._workshop.in_vain(wanted) and not self._attempts.busy:
                 with suppress(ReloadRefusedError):
                     await self._exclusively(lambda: self._reload(None))
-        if self._engine is None and self._pinned is None and not self._attempts.busy:
+        if self._engine is None and self._pointer.pinned is None and not self._attempts.busy:
             await self._look_for_older()
 
     async def _look_for_older(self) -> None:
         """Have something serve rather than nothing; the watcher goes on looking at CURRENT."""
         try:
-            targets = await self._workshop.run(lambda: store.rollback_targets(self._root))
+            targets = await self._pointer.ways_back()
         except CheckpointError:
             return
         untried = await self._workshop.worthwhile(targets)
@@ -189,7 +170,7 @@ class CheckpointManager:
         about: About = "current" if version is None else "attempt"
         try:
             # Read before the load: whatever CURRENT names later is new to the watcher.
-            named = await self._wanted()
+            named = await self._pointer.wanted()
         except CheckpointError as error:
             if version is None:
                 raise self._refuse(None, RefusalError.of(error), about) from None
@@ -226,7 +207,7 @@ class CheckpointManager:
         engine = self._engine
         if engine is None or engine.info.version != version:
             engine = await self._try(version, "attempt")
-        note = await self._move(version, lambda: store.set_current(self._root, version))
+        note = await self._moved(self._pointer.move_to(version))
         if engine is self._engine:
             self._observer.reload_finished("unchanged")
         else:
@@ -237,7 +218,7 @@ class CheckpointManager:
     async def _roll_back(self) -> ModelInfo:
         serving = self._engine.info.version if self._engine is not None else None
         try:
-            targets = await self._workshop.run(lambda: store.rollback_targets(self._root))
+            targets = await self._pointer.ways_back()
         except CheckpointError as error:
             raise self._refuse(None, RefusalError.of(error), "attempt") from None
         if {"current", "serving"} <= set(self._problems) and serving in targets:
@@ -252,7 +233,7 @@ class CheckpointManager:
             refusal = RefusalError(reason="no_rollback", message=message)
             raise self._refuse(None, refusal, "attempt")
         target = engine.info.version
-        note = await self._move(target, lambda: store.rollback(self._root, to=target))
+        note = await self._moved(self._pointer.move_back_to(target))
         self._swap(engine, "rolled_back")
         # The version rolled away from is not the way back from here.
         self._previous = self._previous_version = None
@@ -287,28 +268,18 @@ class CheckpointManager:
             raise self._refuse(version, RefusalError.of(error), None) from None
         return previous
 
-    async def _move(self, version: str, move: Callable[[], object]) -> str | None:
-        """Make CURRENT name `version`; return why it serves from memory only, if it must."""
-        if self._pinned is not None:
-            return None
+    async def _moved(self, move: Awaitable[str | None]) -> str | None:
         try:
-            await self._workshop.run(move)
-        except CheckpointError as error:
-            if error.reason not in _ONLY_IN_MEMORY:
-                raise self._refuse(None, RefusalError.of(error), "attempt") from None
-            return (
-                f"version {version} serves from memory only: CURRENT could not be moved "
-                f"({error}); a restart and other replicas serve what CURRENT names"
-            )
-        self._moved(version)
-        return None
+            return await move
+        except RefusalError as refusal:
+            raise self._refuse(None, refusal, "attempt") from None
 
     async def _stay(self, version: str, note: str | None) -> None:
         """Keep serving `version` until CURRENT names something new."""
         if note is None:
-            self._settled = self._pinned or version
+            self._settled = self._pointer.pinned or version
             return
-        self._settled = await self._workshop.run(lambda: store.current_or_none(self._root))
+        self._settled = await self._pointer.named()
         self._problems.complain("serving", note)
 
     async def _try(self, version: str, about: About | None) -> Engine:
@@ -343,11 +314,6 @@ class CheckpointManager:
         if about is not None:
             self._problems.complain(about, message)
         return ReloadRefusedError(message, code=refusal.reason)
-
-    async def _wanted(self) -> str | None:
-        if self._pinned is not None:
-            return self._pinned
-        return await self._workshop.run(lambda: store.current(self._root))
 
 
 def _passing(passed_over: str) -> str:

@@ -6,7 +6,6 @@ stable version, and the problem is told.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from service.lifecycle.contract import SIDES, ModelObserver, ReloadRefusedError,
 from service.lifecycle.exclusive import Exclusive
 from service.lifecycle.loader import LoadingStoppedError, RefusalError
 from service.lifecycle.share import in_share
+from service.lifecycle.watcher import Watcher
 from service.lifecycle.workshop import Workshop
 
 logger = logging.getLogger(__name__)
@@ -68,13 +68,12 @@ class SideModels:
     ) -> None:
         self._observer = observer
         self._salt = salt
-        self._poll_seconds = poll_seconds
         self._slots = {
             side: _Slot(wanted=config[side].version, percent=config[side].percent) for side in SIDES
         }
         self._workshop = Workshop(root, load, max_batch=max_batch, retry_seconds=retry_seconds)
         self._attempts: Exclusive[ModelInfo] = Exclusive()
-        self._watcher: asyncio.Task[None] | None = None
+        self._watcher = Watcher(self._look, poll_seconds=poll_seconds, what="candidate or shadow")
 
     def engine(self, side: Side) -> Engine | None:
         """Return what this side serves now; callable from any thread."""
@@ -105,14 +104,12 @@ class SideModels:
     async def start(self) -> None:
         """Load the configured versions, then watch over refused ones until `stop`."""
         await self._look()
-        self._watcher = asyncio.create_task(self._watch(), name="side-watcher")
+        self._watcher.start()
 
     async def stop(self) -> None:
         """Stop watching and loading. Idempotent."""
         self._workshop.stop()
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self._watcher.stop()
         await self._attempts.stop()
         self._workshop.close()
 
@@ -148,14 +145,6 @@ class SideModels:
         self._observer.reload_finished("loaded")
         logger.info("version %s serves as %s", version, side)
         return engine.info
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._poll_seconds)
-            try:
-                await self._look()
-            except Exception:  # the watcher outlives whatever a poll runs into
-                logger.exception("looking for a candidate or a shadow failed")
 
     async def _look(self) -> None:
         for side, slot in self._slots.items():
