@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Final, cast
 
 Answered = Callable[["Connection", int, bytes], None]
 """Called with the connection, the status (0: the connection broke) and the body."""
 
+_WITHOUT_BODY: Final = frozenset({204, 304})
+
 
 class Connection(asyncio.Protocol):
-    """Sends prepared requests and calls `answered` once for each; reads Content-Length bodies."""
+    """Sends prepared requests and calls `answered` once for each; reads Content-Length bodies.
+
+    `head` is the head of the last answer, as it came.
+    """
 
     def __init__(self, answered: Answered) -> None:
+        self.head = b""
         self._answered = answered
         self._transport: asyncio.Transport | None = None
         self._received = b""
@@ -42,15 +48,16 @@ class Connection(asyncio.Protocol):
         head = self._received.find(b"\r\n\r\n")
         if head < 0:
             return
+        status, end = int(self._received[9:12]), head + 4
         place = self._received[:head].lower().find(b"\r\ncontent-length:")
-        if place < 0:
+        if place >= 0:
+            end += int(self._received[place + 17 : head].split(b"\r\n", 1)[0])
+        elif status not in _WITHOUT_BODY:
             self.close()  # chunked or until-close bodies: none of the servers here sends them
             return
-        line = self._received[place + 17 : head].split(b"\r\n", 1)[0]
-        end = head + 4 + int(line)
         if len(self._received) < end:
             return
-        status, body = int(self._received[9:12]), self._received[head + 4 : end]
+        self.head, body = self._received[:head], self._received[head + 4 : end]
         self._received = b""
         self._busy = False
         self._answered(self, status, body)
@@ -68,11 +75,21 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def prepare(host: str, port: int, path: str, body: str) -> bytes:
-    """Return the bytes of one POST of JSON."""
+def prepare(
+    host: str,
+    port: int,
+    path: str,
+    body: str,
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the bytes of one request with a body of JSON, or without one where it is empty."""
     data = body.encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\n\r\n"
-    )
-    return head.encode() + data
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}:{port}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if data:
+        lines.append("Content-Type: application/json")
+    if data or method not in {"GET", "DELETE"}:
+        lines.append(f"Content-Length: {len(data)}")
+    return "\r\n".join([*lines, "", ""]).encode() + data

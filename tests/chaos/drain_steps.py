@@ -13,13 +13,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import redis
 
+from tests.chaos.steps import Countdown, forked
 from tests.training.refresh.world import BASE_MS
 from training.refresh.dataset import DataSet
 from training.refresh.drain import drain
@@ -80,46 +80,6 @@ def verify(url: str, directory: Path) -> None:
     assert not list(directory.rglob(".tmp-*"))
     for path in directory.rglob("*.parquet"):
         assert b"guest" not in path.read_bytes() or path.parent.name == "ops"
-
-
-class Countdown:
-    """Dies at step `last`; counts the steps otherwise."""
-
-    def __init__(self, last: int) -> None:
-        self.taken = 0
-        self._last = last
-
-    def step(self) -> None:
-        self.taken += 1
-        if self.taken == self._last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def around(self, owner: Any, name: str) -> None:
-        real: Callable[..., Any] = getattr(owner, name)
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            self.step()
-            found = real(*args, **kwargs)
-            self.step()
-            return found
-
-        setattr(owner, name, wrapped)
-
-
-def forked(task: Callable[[], None]) -> int:
-    """Run the task in a child; return 0, 1 for an exception, or minus the signal."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            task()
-            code = 0
-        finally:
-            if code:
-                sys.excepthook(*sys.exc_info())
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
 
 
 def main(url: str, directory: Path, stride: int) -> None:
