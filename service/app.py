@@ -22,6 +22,7 @@ from service.engine.batcher import Batcher
 from service.http.context import Lifetime, Services
 from service.http.direct import Direct
 from service.http.limits import BodyLimit, Doors
+from service.http.methods import Allowed, Methods
 from service.http.middleware import Exchanges, http_problem
 from service.http.problems import field_errors, invalid
 from service.http.routing import ENDPOINTS, add_routes, shortcuts, templates
@@ -162,9 +163,11 @@ def create_app(
     )
     app.state.services = services
     add_routes(app)
-    app.add_exception_handler(HTTPException, _refused)
+    allowed = Allowed(ENDPOINTS, admin=any("admin" in key.scopes for key in settings.api_keys))
+    app.add_exception_handler(HTTPException, partial(_refused, allowed))
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
     app.add_middleware(Direct, shortcuts=shortcuts())
+    app.add_middleware(Methods, allowed=allowed)
     app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.client_timeout_seconds)
     if settings.admin_port is not None:
         app.add_middleware(Doors, lifetime=services.lifetime)
@@ -263,9 +266,9 @@ def _price_of(models: ModelManager) -> Callable[[], float | None]:
     return price
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _refused(allowed: Allowed, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    raise http_problem(error) from None
+    raise http_problem(error, allowed.of(request.scope["path"])) from None
 
 
 async def _wrong_parameter(request: Request, error: Exception) -> Response:

@@ -102,6 +102,14 @@ class Problem(Answer):
     errors: list[FieldProblem]
 
 
+class ProblemTypeAnswer(Answer):
+    """What the `type` of a problem means."""
+
+    type: str
+    title: str
+    status: int
+
+
 class BatchItemAnswer(Answer):
     """One of the two, `result` or `problem`."""
 

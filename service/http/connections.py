@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.http.middleware import SAFE_HEADERS
+from service.http.problems import MEDIA_TYPE, ProblemError
 
 MOST_HEADER_BYTES = 64 * 1024
 
@@ -51,6 +55,22 @@ class GuardedProtocol(HttpToolsProtocol):
         """Stop waiting: the rest is the application's."""
         self._cease()
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP request in the one shape of every failure, and close."""
+        request_id = secrets.token_hex(16)
+        problem = ProblemError("bad_request", "This is not an HTTP/1.1 request.")
+        body = problem.render(request_id=request_id, instance=None)
+        headers = (
+            b"HTTP/1.1 400 Bad Request",
+            b"content-type: " + MEDIA_TYPE.encode(),
+            b"content-length: %d" % len(body),
+            b"x-request-id: " + request_id.encode(),
+            *(name + b": " + value for name, value in SAFE_HEADERS),
+            b"connection: close",
+        )
+        self.transport.write(b"\r\n".join((*headers, b"", body)))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Give the peer its time to take what is buffered."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,7 +21,7 @@ from service.tracing.traceparent import parse
 from service.ulid import RandomBytes
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_HEADERS = (
+SAFE_HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -118,7 +118,7 @@ class Exchanges:
 
     def _add_headers(self, exchange: Exchange, start: Message) -> None:
         """Add to the bytes as they go out; no route sets one of these itself."""
-        headers = [*start.get("headers", ()), *_HEADERS]
+        headers = [*start.get("headers", ()), *SAFE_HEADERS]
         headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
         version = exchange.model_version or self._model_version()
         if version is not None:
@@ -188,16 +188,19 @@ async def send_problem(problem: ProblemError, scope: Scope, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def http_problem(error: HTTPException) -> ProblemError:
-    """Return the problem for what the router itself refuses."""
-    headers = dict(error.headers or {})
-    if error.status_code == 404:
+def http_problem(error: HTTPException, allowed: Sequence[str]) -> ProblemError:
+    """Return the problem for what the router itself refuses; `allowed` are the path's methods."""
+    if error.status_code == 404 or (error.status_code == 405 and not allowed):
         return no_such_route()
     if error.status_code == 405:
-        allowed = headers.get("Allow") or headers.get("allow") or "another method"
-        return ProblemError("method_not_allowed", f"This route knows {allowed}.", headers=headers)
+        known = ", ".join(allowed)
+        return ProblemError(
+            "method_not_allowed", f"This route knows {known}.", headers={"Allow": known}
+        )
     if error.status_code < 500:
-        return ProblemError("bad_request", "The request cannot be read.", headers=headers)
+        return ProblemError(
+            "bad_request", "The request cannot be read.", headers=dict(error.headers or {})
+        )
     return ProblemError("internal_error", "The log holds the reason under this request id.")
 
 

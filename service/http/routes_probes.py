@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 from prometheus_client import exposition
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -11,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.http.answers import HealthAnswer, ReadyAnswer
+from service.http.answers import HealthAnswer, ProblemTypeAnswer, ReadyAnswer
 from service.http.body import reply
 from service.http.context import services
 from service.http.problems import KINDS
@@ -76,8 +75,8 @@ async def problem_type(request: Request, code: str) -> Response:
     kind = KINDS.get(code)
     if kind is None:
         raise HTTPException(404)
-    told = {"type": f"/problems/{code}", "title": kind.title, "status": kind.status}
-    return Response(json.dumps(told), media_type="application/json")
+    answer = ProblemTypeAnswer(type=f"/problems/{code}", title=kind.title, status=kind.status)
+    return reply(request, answer)
 
 
 async def ping(request: Request) -> bool:

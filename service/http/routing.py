@@ -1,15 +1,10 @@
-"""The table of endpoints: path, scope, bodies; and the OpenAPI document made from it."""
+"""The table of endpoints: path, scope, bodies; the framework's routes are made from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from fastapi import Depends, FastAPI
-from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
 from service.http import answers as out
@@ -23,28 +18,10 @@ from service.http import (
 )
 from service.http import schemas as body
 from service.http.direct import Shortcut
+from service.http.endpoint import Endpoint
+from service.http.openapi import document, extra, responses
 from service.http.parameters import check_path_encoding
-from service.http.problems import KINDS, MEDIA_TYPE
-from service.http.security import KEY_HEADER, AuthScope, require
-
-ALWAYS = (500,)
-COMPONENTS = "#/components/schemas/"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """One row of the table. `scope` None means that no key is needed."""
-
-    method: str
-    path: str
-    handler: Callable[..., Coroutine[Any, Any, Response]]
-    scope: AuthScope | None
-    answer: type[out.Answer] | None = None
-    sends: type[body.Body] | None = None
-    body_required: bool = True
-    success: int = 200
-    failures: tuple[int, ...] = ()
-
+from service.http.security import require
 
 _ASKING = (400, 401, 403, 413, 415, 422, 429, 503)
 _WRITING = (400, 401, 403, 413, 415, 422, 503)
@@ -206,12 +183,19 @@ ENDPOINTS: Sequence[Endpoint] = (
         scope=None,
         answer=out.ReadyAnswer,
     ),
-    Endpoint(method="GET", path="/metrics", handler=routes_probes.metrics, scope=None),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        handler=routes_probes.metrics,
+        scope=None,
+        texts=("text/plain", "application/openmetrics-text"),
+    ),
     Endpoint(
         method="GET",
         path="/problems/{code}",
         handler=routes_probes.problem_type,
         scope=None,
+        answer=out.ProblemTypeAnswer,
         failures=(400, 404, 422),
     ),
 )
@@ -229,13 +213,14 @@ def add_routes(app: FastAPI) -> None:
             methods=[endpoint.method],
             dependencies=guards,
             response_model=None,
-            responses=_responses(endpoint),
+            response_class=Response,  # its media type is that of `responses`
+            responses=responses(endpoint),
             status_code=endpoint.success,
             summary=(endpoint.handler.__doc__ or "").split("\n")[0].rstrip("."),
-            openapi_extra=_extra(endpoint),
-            operation_id=_operation_id(endpoint),
+            openapi_extra=extra(endpoint),
+            operation_id=endpoint.operation_id,
         )
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    app.openapi = lambda: document(app, ENDPOINTS)  # type: ignore[method-assign]
 
 
 def shortcuts() -> dict[tuple[str, str], Shortcut]:
@@ -252,73 +237,3 @@ def shortcuts() -> dict[tuple[str, str], Shortcut]:
 def templates() -> frozenset[str]:
     """Return every route template, the OpenAPI document's included."""
     return frozenset(endpoint.path for endpoint in ENDPOINTS) | {"/openapi.json"}
-
-
-def _operation_id(endpoint: Endpoint) -> str:
-    name = endpoint.handler.__name__
-    return f"{name}_alias" if endpoint.path == "/recommend" else name
-
-
-def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
-    found: dict[int | str, dict[str, Any]] = {}
-    if endpoint.answer is not None:
-        schema = {"schema": {"$ref": COMPONENTS + endpoint.answer.__name__}}
-        found[endpoint.success] = {
-            "description": "Done",
-            "content": {"application/json": schema},
-        }
-        if endpoint.answer is out.ReadyAnswer:
-            found[503] = {**found[200], "description": "Not ready"}
-    problem = {MEDIA_TYPE: {"schema": {"$ref": COMPONENTS + "Problem"}}}
-    for status in _failures(endpoint):
-        titles = [kind.title for kind in KINDS.values() if kind.status == status]
-        found[status] = {"description": ", or: ".join(titles), "content": problem}
-    return found
-
-
-def _failures(endpoint: Endpoint) -> list[int]:
-    found = {*endpoint.failures, *ALWAYS}
-    if endpoint.scope is not None:
-        found.add(429)
-    if endpoint.scope == "admin":
-        found.add(404)
-    if endpoint.sends is not None:
-        found.add(408)
-    return sorted(found)
-
-
-def _extra(endpoint: Endpoint) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
-    if endpoint.scope is not None:
-        extra["security"] = [{"apiKey": []}]
-        extra["x-scope"] = endpoint.scope
-    if endpoint.sends is not None:
-        schema = {"schema": {"$ref": COMPONENTS + endpoint.sends.__name__}}
-        extra["requestBody"] = {
-            "required": endpoint.body_required,
-            "content": {"application/json": schema},
-        }
-    return extra
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        used: list[type[BaseModel]] = [body.Event, out.Problem]
-        for endpoint in ENDPOINTS:
-            used += [model for model in (endpoint.sends, endpoint.answer) if model is not None]
-        modes = [(model, "validation") for model in dict.fromkeys(used)]
-        _, found = models_json_schema(modes, ref_template=COMPONENTS + "{model}")  # type: ignore[arg-type]
-        components = document.setdefault("components", {})
-        components["schemas"] = found["$defs"]
-        components["securitySchemes"] = {
-            "apiKey": {"type": "apiKey", "in": "header", "name": KEY_HEADER}
-        }
-        # Templates of this framework name the converter; the document's must not.
-        document["paths"] = {
-            path.replace(":path}", "}"): item for path, item in document["paths"].items()
-        }
-        app.openapi_schema = document
-    return app.openapi_schema

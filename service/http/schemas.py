@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.engine.contract import Compute, FilterClause, ItemFilter, Query
@@ -21,9 +30,22 @@ LATEST_TIMESTAMP = 253402300799  # the last second of year 9999
 
 Id = Annotated[str, Field(min_length=1, max_length=256, pattern=TEXT)]
 Text = Annotated[str, Field(max_length=256, pattern=TEXT)]
+
+
+def _one_finding(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    # Of a union pydantic tells one finding per branch, at places that are not in the body.
+    try:
+        return check(value)
+    except ValidationError:
+        raise PydanticCustomError(
+            "timestamp_type", "send an RFC 3339 time with a zone, or finite Unix seconds"
+        ) from None
+
+
 Timestamp = Annotated[
     float | str,
     Field(description="RFC 3339 with a zone, or Unix seconds", union_mode="left_to_right"),
+    WrapValidator(_one_finding),
 ]
 
 

@@ -214,8 +214,38 @@ async def test_every_route_keeps_the_shape(
     assert_problem(await stack.client.request(method, path), status, code, pointer)
 
 
-async def test_a_405_says_what_is_allowed(stack: Stack) -> None:
-    assert (await stack.client.get("/recommend")).headers["allow"] == "POST"
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/recommend", "OPTIONS, POST"),
+        ("/v1/users/a%2Fb/history", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("/v1/users/u/merge", "OPTIONS, POST"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_path_says_which_methods_it_knows(stack: Stack, path: str, methods: str) -> None:
+    refused = await stack.client.request("PATCH", path)
+    assert_problem(refused, 405, "method_not_allowed")
+    asked = await stack.client.options(path)
+    assert (asked.status_code, asked.content) == (204, b"")
+    assert refused.headers["allow"] == asked.headers["allow"] == methods
+
+
+async def test_head_is_get_without_its_body(stack: Stack) -> None:
+    for path in ("/healthz", "/v1/users/u/history", "/v1/items/nope/similar", "/openapi.json"):
+        got = await stack.client.get(path)
+        head = await stack.client.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b"")
+        for name in ("content-type", "content-length", "x-content-type-options"):
+            assert head.headers[name] == got.headers[name]
+    assert (await stack.client.head("/recommend")).status_code == 405
+    assert (await stack.client.head("/nope")).status_code == 404
+    assert await stack.metric(
+        "canet_http_requests_total",
+        method="HEAD",
+        route="/v1/users/{user_id:path}/history",
+        status="200",
+    )
 
 
 async def test_an_engine_that_raises_is_a_500_without_its_words(stack: Stack) -> None:
