@@ -26,6 +26,7 @@ from service.http.methods import Allowed, Methods
 from service.http.middleware import Exchanges, http_problem
 from service.http.problems import field_errors, invalid
 from service.http.routing import ENDPOINTS, add_routes, shortcuts, templates
+from service.impressions import Impressions
 from service.ingest import Ingester
 from service.lifecycle.contract import ModelManager
 from service.lifecycle.lines import Lines
@@ -36,6 +37,7 @@ from service.metrics.metrics import Metrics
 from service.overload.controller import Limits
 from service.overload.overload import Overload
 from service.parts import (
+    blocklist,
     history_store,
     model_manager,
     request_rates,
@@ -121,7 +123,9 @@ def create_app(
         limit=settings.max_batch,
     )
     lines = Lines(models=models, batcher=batcher, sides=sides, candidate_batcher=candidate_batcher)
-    metrics.queue_depth.set_function(lambda: float(batcher.depth))
+    blocked = blocklist(settings, metrics)
+    impressions = Impressions(store, observer=metrics, ttl_seconds=settings.impressions_ttl)
+    metrics.queue_depth.set_function(lambda: float(batcher.depth + candidate_batcher.depth))
     services = Services(
         settings=settings,
         store=store,
@@ -140,9 +144,13 @@ def create_app(
             history_max=settings.history_max,
             deadline_seconds=settings.deadline_seconds,
             price=lambda: overload.price,
+            blocked=lambda: blocked.current,
+            impressions=impressions,
             cache=result_cache(settings),
         ),
-        ingester=Ingester(store=store, metrics=metrics, variant_of=lines.variant_of),
+        blocklist=blocked,
+        ingester=Ingester(store=store, impressions=impressions, metrics=metrics),
+        impressions=impressions,
         hash_user=UserHasher(settings.log_salt.get_secret_value()),
         overload=overload,
         rates=request_rates(settings, metrics),
@@ -221,18 +229,22 @@ async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:
         loading.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await loading
+        await services.blocklist.stop()
         await services.models.stop()
         await services.sides.stop()
         if services.announcements is not None:
             await services.announcements.stop()
         if services.rates is not None:
             await services.rates.close()
+        await services.impressions.stop()
         await services.store.close()
         if services.tracer is not None:
             await asyncio.to_thread(services.tracer.close)
 
 
 async def _load(services: Services) -> None:
+    # What nobody may be shown is known before anybody is answered, if it can be.
+    await services.blocklist.start()
     # One after the other: what answers everybody comes first.
     await services.models.start()
     await services.sides.start()

@@ -7,6 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from service.blocklist.blocklist import Blocklist
+from service.blocklist.contract import BlocklistStore
+from service.blocklist.memory_blocklist import MemoryBlocklist
+from service.blocklist.redis_blocklist import RedisBlocklist
 from service.cache.results import ResultCache
 from service.engine.contract import Engine
 from service.lifecycle.announcements import Announcements
@@ -38,10 +42,24 @@ def history_store(settings: Settings, metrics: Metrics) -> HistoryStore:
     if settings.redis_url is None:
         log.warning("histories live in this process's memory; set CANET_REDIS_URL to keep them")
         return MemoryHistoryStore(
-            history_max=settings.history_max, history_ttl_seconds=settings.history_ttl
+            history_max=settings.history_max,
+            history_ttl_seconds=settings.history_ttl,
+            shown_ttl_seconds=settings.impressions_ttl,
         )
     config = _redis_config(settings, settings.redis_url.get_secret_value())
     return RedisHistoryStore(config, observe=metrics.store_observed)
+
+
+def blocklist(settings: Settings, metrics: Metrics) -> Blocklist:
+    """Return the operator's blocklist, kept where histories are."""
+    limit = settings.blocklist_max
+    store: BlocklistStore = MemoryBlocklist(limit=limit)
+    if settings.redis_url is not None:
+        config = _redis_config(settings, settings.redis_url.get_secret_value())
+        store = RedisBlocklist(config, limit=limit, observe=metrics.store_observed)
+    return Blocklist(
+        store, observer=metrics, poll_seconds=settings.reload_poll_seconds, limit=limit
+    )
 
 
 def request_rates(settings: Settings, metrics: Metrics) -> Rates | None:
@@ -52,7 +70,7 @@ def request_rates(settings: Settings, metrics: Metrics) -> Rates | None:
         return LocalRates(settings.rate_limit)
     config = _redis_config(settings, settings.redis_url.get_secret_value())
     # A count that is late is worth less than the request it holds up.
-    config = replace(config, write_timeout_seconds=config.op_timeout_seconds)
+    config = replace(config, write_timeout_seconds=config.op_timeout_seconds, wait_replicas=0)
     return SharedRates(settings.rate_limit, config, metrics.store_observed)
 
 
@@ -62,8 +80,10 @@ def _redis_config(settings: Settings, url: str) -> RedisConfig:
         op_timeout_seconds=settings.redis_op_timeout_ms / 1000,
         connect_timeout_seconds=settings.redis_connect_timeout_ms / 1000,
         max_connections=settings.redis_max_connections,
+        wait_replicas=settings.redis_wait_replicas,
         history_max=settings.history_max,
         history_ttl_seconds=settings.history_ttl,
+        shown_ttl_seconds=max(1, settings.impressions_ttl),
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from service.cache.results import ResultCache, result_key
 from service.engine.batcher import Answer, EngineFailedError, NoEngineError, QueueFullError
-from service.engine.contract import Engine, Flops, Price, Query, Ranking
+from service.engine.contract import Blocked, Engine, Flops, Price, Query, Ranking
+from service.impressions import Impressions
 from service.lifecycle.contract import Variant
 from service.lifecycle.lines import Line, Lines
 from service.lifecycle.shadow import Shadow
@@ -43,7 +44,8 @@ class Recommender:
     """Answers queries; histories come from the caller or the store, rankings from the batcher.
 
     Never waits longer than the deadline: then popular items answer, flagged `deadline`. With a
-    `cache` the same question is computed once; `price` says what routing pays now.
+    `cache` the same question is computed once; `price` says what routing pays now, `blocked` what
+    nobody is shown.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class Recommender:
         history_max: int,
         deadline_seconds: float,
         price: Callable[[], Price],
+        blocked: Callable[[], Blocked],
+        impressions: Impressions,
         cache: ResultCache | None = None,
     ) -> None:
         self._store = store
@@ -65,6 +69,8 @@ class Recommender:
         self._history_max = history_max
         self._deadline_seconds = deadline_seconds
         self._price = price
+        self._blocked = blocked
+        self._impressions = impressions
         self._cache = cache
         self._new_id = Ulids()
 
@@ -79,7 +85,8 @@ class Recommender:
     ) -> Recommendation:
         """Return the answer to `query`; with a `user_id` its history is read from the store.
 
-        Without one the query's own history stands and the store is not touched. `asks` is the
+        Without one the query's own history stands and the store is not touched; with one, what
+        is answered is remembered for the events that name it. `asks` is the
         user by whom variants are told apart where `user_id` is not given. The store being away
         degrades the answer, never fails it. What ran is appended to `marks`.
         Raises UnknownSubmodelError and UnknownFieldError of `Engine.check`, NoEngineError,
@@ -87,6 +94,7 @@ class Recommender:
         """
         asks = user_id if asks is None else asks
         line = self._lines.of(query, asks)
+        query = replace(query, blocked=self._blocked())
         degraded: list[str] = []
         stages: dict[str, float] = {}
         source = "request" if user_id is None else "none"
@@ -128,8 +136,11 @@ class Recommender:
         if ranking.short_list:
             degraded.append("short_list")
         self._metrics.answered(ranking, degraded, line.variant)
+        recommendation_id = self._new_id()
+        if user_id is not None:
+            self._impressions.note(user_id, recommendation_id, ranking, line.variant)
         return Recommendation(
-            recommendation_id=self._new_id(),
+            recommendation_id=recommendation_id,
             variant=line.variant,
             ranking=ranking,
             engine=engine,

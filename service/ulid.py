@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -10,6 +11,7 @@ _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _SHIFTS = tuple(range(120, -1, -10))
 _BLOCK = 4096
 PATTERN = r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
+_TIME_CHARACTERS = 10
 
 
 class RandomBytes:
@@ -44,3 +46,13 @@ class Ulids:
         """Return 48 bits of Unix milliseconds and 80 random bits in Crockford's base 32."""
         number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(self._random(10))
         return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+def made_at_ms(ulid: str) -> int | None:
+    """Return the Unix milliseconds in which an id was made; None when it is none of ours."""
+    if re.match(PATTERN, ulid) is None:
+        return None
+    number = 0
+    for character in ulid[:_TIME_CHARACTERS]:
+        number = number << 5 | _ALPHABET.index(character)
+    return number

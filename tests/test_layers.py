@@ -34,9 +34,9 @@ def floor(module: str) -> int:
         return SERVICE_FLOORS.index("contract")
     if name in {"settings", "logs", "ulid"} or name.startswith(("config", "metrics", "tracing")):
         return SERVICE_FLOORS.index("base")
-    if name.startswith(("cache", "engine", "store", "overload")):
+    if name.startswith(("blocklist", "cache", "engine", "store", "overload")):
         return SERVICE_FLOORS.index("room")
-    if name in {"recommend", "ingest"} or name.startswith("lifecycle"):
+    if name in {"recommend", "ingest", "impressions"} or name.startswith("lifecycle"):
         return SERVICE_FLOORS.index("use_case")
     if name in {"app", "serve"}:
         return SERVICE_FLOORS.index("app")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from service.config.values import Duration, Section
+from service.config.values import Duration, DurationOrZero, Section
 
+MOST_BLOCKED = 100_000
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -35,6 +36,10 @@ class Store(Section):
     redis_max_connections: Annotated[
         int, Field(ge=1, le=10_000, description="Most connections to Redis.")
     ] = 64
+    redis_wait_replicas: Annotated[
+        int,
+        Field(ge=0, le=100, description="Replicas of Redis that must hold an event first."),
+    ] = 0
     embedded_dir: Annotated[
         Path | None,
         Field(description="Where the embedded server keeps its data; empty: the user's cache."),
@@ -45,6 +50,16 @@ class Store(Section):
     history_ttl: Annotated[
         Duration, Field(description="Idle time after which a user is forgotten.")
     ] = 90 * 86400
+    impressions_ttl: Annotated[
+        DurationOrZero,
+        Field(
+            le=30 * 86400,
+            description="How long it is known who was shown what, to book clicks on; 0: never.",
+        ),
+    ] = 86400
+    blocklist_max: Annotated[
+        int, Field(ge=1, le=MOST_BLOCKED, description="Most items that the operator may block.")
+    ] = 10_000
     ready_requires_redis: Annotated[
         bool, Field(description="Whether `/readyz` is 503 while Redis is away.")
     ] = False

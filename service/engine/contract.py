@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from models.price_curve import CurvePoint
+
 ComputeMode = Literal["auto", "full", "fixed"]
 Part = Literal["router", "encoder", "scoring"]
 PARTS: tuple[Part, ...] = ("router", "encoder", "scoring")
@@ -40,6 +42,17 @@ class Compute:
     max_ratio: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Items that nobody is shown; two with the same `digest` hold the same items."""
+
+    external_ids: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    digest: str = ""
+
+
+NOTHING_BLOCKED = Blocked()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """One request as the engine sees it; `history` is oldest first, external ids only."""
@@ -52,6 +65,8 @@ class Query:
     filter: ItemFilter | None = None
     strict_filter: bool = True
     compute: Compute = Compute()
+    blocked: Blocked = NOTHING_BLOCKED
+    """Never among the answers, whatever else the query asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +192,8 @@ class ModelInfo:
     filterable_fields: tuple[str, ...]
     offline_metrics: Mapping[str, Any]
     parent: str | None = None
+    price_curve: tuple[CurvePoint, ...] = ()
+    """What each price of compute spent where the checkpoint was evaluated, by rising price."""
     search: Literal["product", "index"] = "product"
     """How the catalog is scored: the whole table for every query, or an index of it."""
 
@@ -209,12 +226,19 @@ class Engine(Protocol):
     def popular(self, query: Query) -> Ranking:
         """Return popular items under the query's exclusions and filters; no network runs.
 
+        Where items have categories, those of the history are preferred.
+
         Called on the event loop when a deadline passed, so beside `recommend`: thread-safe, quick.
         """
         ...
 
-    def similar(self, external_id: str, k: int) -> list[RankedItem]:
-        """Return the k nearest items by cosine of the item table; UnknownItemError if unknown."""
+    def similar(
+        self, external_id: str, k: int, blocked: Blocked = NOTHING_BLOCKED
+    ) -> list[RankedItem]:
+        """Return the k nearest items that are not blocked, by cosine of the item table.
+
+        Raises UnknownItemError.
+        """
         ...
 
     def attributes(self, external_id: str) -> Mapping[str, Any]:

@@ -17,13 +17,17 @@ from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.config import Submodel
 from models.cost import Cost
+from models.price_curve import CurvePoint
 from models.ranker import load_ranker, stack
 from models.search.search import INDEX_FROM_ROWS
 from models.topk import top_rows
 from service.engine.accounting import Accounting, GroupCost
+from service.engine.blocked import BlockedIndex
 from service.engine.contract import (
     AS_PUBLISHED,
+    NOTHING_BLOCKED,
     BatchTimings,
+    Blocked,
     Flops,
     ModelInfo,
     Price,
@@ -34,7 +38,8 @@ from service.engine.contract import (
     UnknownItemError,
     UnknownSubmodelError,
 )
-from service.engine.eligibility import AttributeIndex, PopularRanking
+from service.engine.eligibility import AttributeIndex
+from service.engine.fallback import Fallback
 from service.engine.prepared import Prepared, prepare
 from service.engine.routing import Dispatcher
 from service.engine.scoring import Scored, choose_scorer
@@ -90,7 +95,8 @@ class TorchEngine:
         )
         self._catalog = checkpoint.catalog
         self._attributes = AttributeIndex(checkpoint.catalog)
-        self._popular = PopularRanking(checkpoint.catalog, checkpoint.popular)
+        self._blocked = BlockedIndex(checkpoint.catalog)
+        self._fallback = Fallback(checkpoint.catalog, checkpoint.popular, self._attributes)
         self._places = {submodel.name: place for place, submodel in enumerate(served)}
         paid = manifest.router.price if price is None else price
         self._dispatcher = Dispatcher(
@@ -124,6 +130,12 @@ class TorchEngine:
             filterable_fields=self._attributes.fields,
             offline_metrics=manifest.metrics,
             parent=manifest.parent,
+            price_curve=tuple(
+                sorted(
+                    CurvePoint(point.price, point.flops_ratio)
+                    for point in manifest.router.price_curve
+                )
+            ),
             search=self._scorer.kind,
         )
 
@@ -152,8 +164,10 @@ class TorchEngine:
         return self._popular_ranking(self._prepare(query), reason="no_history")
 
     @torch.inference_mode()
-    def similar(self, external_id: str, k: int) -> list[RankedItem]:
-        """Return the k nearest items by cosine of the item table; UnknownItemError if unknown."""
+    def similar(
+        self, external_id: str, k: int, blocked: Blocked = NOTHING_BLOCKED
+    ) -> list[RankedItem]:
+        """Return the k nearest items that are not blocked; UnknownItemError if unknown."""
         row = self._catalog.item_id(external_id)
         if row is None:
             raise UnknownItemError(f"item {external_id!r} is not in the catalog")
@@ -161,6 +175,9 @@ class TorchEngine:
         cosines_V = (table_VE @ table_VE[row]) / (self._norms_V * self._norms_V[row])
         cosines_V[0] = -torch.inf
         cosines_V[row] = -torch.inf
+        closed = self._blocked.rows(blocked)
+        if closed is not None:
+            cosines_V[torch.from_numpy(closed.rows)] = -torch.inf
         return self._decode(*top_rows(cosines_V, k))
 
     def recommend(
@@ -205,7 +222,8 @@ class TorchEngine:
         )
 
     def _prepare(self, query: Query) -> Prepared:
-        return prepare(query, self._catalog, self._attributes, self._ranker.config.max_length)
+        most = self._ranker.config.max_length
+        return prepare(query, self._catalog, self._attributes, self._blocked, most)
 
     @staticmethod
     def _grouped(
@@ -239,9 +257,8 @@ class TorchEngine:
     def _ranking(self, one: Prepared, scored: Scored) -> Ranking:
         query = one.query
         items = self._decode(scored.rows, scored.scores)
-        short = len(items) < query.k
-        if short and query.filter is not None and not query.strict_filter:
-            items += self._fill(one, scored.rows, query.k - len(items))
+        filled = self._fallback.fill(one, scored.rows, query.k - len(items))
+        items += self._decode(*_columns(filled))
         flops = self._flops[one.place, one.bucket, one.reason not in {"full", "fixed"}]
         if scored.flops is not None:
             flops = replace(flops, scoring=scored.flops)
@@ -258,27 +275,9 @@ class TorchEngine:
             short_list=len(items) < query.k,
         )
 
-    def _fill(self, one: Prepared, rows: Sequence[int], missing: int) -> list[RankedItem]:
-        """Return popular items that ignore the filter but no exclusion; scores below all others."""
-        found = self._popular.top(
-            missing,
-            excluded=one.excluded_set() | set(rows),
-            allowed=None,
-            candidates=one.candidate_set(),
-        )
-        return self._decode([row for row, _ in found], [-1e9] * len(found))
-
     def _popular_ranking(self, one: Prepared, *, reason: str) -> Ranking:
         query = one.query
-        found = self._popular.top(
-            query.k,
-            excluded=one.excluded_set(),
-            allowed=one.allowed,
-            candidates=one.candidate_set(),
-        )
-        items = self._decode([row for row, _ in found], [score for _, score in found])
-        if len(items) < query.k and query.filter is not None and not query.strict_filter:
-            items += self._fill(one, [row for row, _ in found], query.k - len(items))
+        items = self._decode(*_columns(self._fallback.top(one)))
         return Ranking(
             items=tuple(items),
             source="popular",
@@ -304,6 +303,10 @@ class TorchEngine:
             flops=flops,
             flops_ratio=flops / self._ranker.full_cost(most).total,
         )
+
+
+def _columns(pairs: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    return [row for row, _ in pairs], [score for _, score in pairs]
 
 
 def _flops(cost: Cost) -> Flops:

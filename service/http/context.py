@@ -7,7 +7,9 @@ from typing import Any
 
 from starlette.requests import Request
 
+from service.blocklist.blocklist import Blocklist
 from service.engine.batcher import Batcher
+from service.impressions import Impressions
 from service.ingest import Ingester
 from service.lifecycle.announcements import Announcements
 from service.lifecycle.contract import ModelManager
@@ -62,7 +64,9 @@ class Services:
     """The stable version's, which is `batcher`, and those of candidate and shadow."""
     metrics: Metrics
     recommender: Recommender
+    blocklist: Blocklist
     ingester: Ingester
+    impressions: Impressions
     hash_user: UserHasher
     overload: Overload
     rates: Rates | None

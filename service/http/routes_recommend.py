@@ -69,15 +69,18 @@ async def recommend_batch(request: Request) -> Response:
         "batch": len(results),
         "problems": sum("problem" in result for result in results),
     }
-    return reply(request, {"results": results})
+    response = reply(request, {"results": results})
+    here.metrics.stage("serialise", record.stage_seconds["serialise"])
+    return response
 
 
 async def similar(request: Request, item_id: ItemId, k: SimilarK = 10) -> Response:
     """Return the nearest items of the model's item table, by cosine."""
     here = services(request)
+    blocked = here.blocklist.current
     with here.overload.admit():
         version, ranked = await here.batcher.call(
-            lambda engine: (engine.info.version, engine.similar(item_id, k))
+            lambda engine: (engine.info.version, engine.similar(item_id, k, blocked))
         )
     exchange(request).model_version = version
     items = [

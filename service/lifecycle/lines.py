@@ -59,7 +59,3 @@ class Lines:
                 return Line(variant="candidate", engine=candidate, batcher=self._candidate_batcher)
         stable.engine.check(query)
         return stable
-
-    def variant_of(self, user_id: str | None) -> Variant:
-        """Return which variant answers this user now."""
-        return "stable" if self._sides.takes("candidate", user_id) is None else "candidate"

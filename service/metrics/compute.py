@@ -16,6 +16,7 @@ from service.metrics.labels import (
     DEGRADED,
     LENGTHS,
     OVERRIDES,
+    POPULAR_REASONS,
     RELEASES,
     SOURCES,
     VARIANTS,
@@ -34,6 +35,9 @@ class ComputeMetrics(HttpMetrics):
             "recommendations_total", "Answers by what made them.", "source", "variant"
         )
         self.degraded = counter("degraded_total", "Answers with less than asked.", "reason")
+        self.popular_answers = counter(
+            "popular_answers_total", "Answers without the model, by why.", "reason"
+        )
         self.submodel_requests = counter(
             "submodel_requests_total", "Model answers by submodel.", "submodel"
         )
@@ -49,8 +53,10 @@ class ComputeMetrics(HttpMetrics):
             "FLOPs the full network would have spent on them.",
             "length",
         )
-        self.shadow_flops = counter(
-            "shadow_flops_total", "FLOPs spent on answers that nobody gets.", "part"
+        self.work_flops = counter(
+            "inference_flops_total",
+            "FLOPs executed, those of a shadow as well.",
+            *("variant", "submodel"),
         )
         self.cpu_seconds = counter(
             "inference_cpu_seconds_total",
@@ -82,8 +88,9 @@ class ComputeMetrics(HttpMetrics):
         create(self.baseline_flops, PARTS)
         create(self.length_flops, ANSWER_LENGTHS)
         create(self.length_baseline_flops, ANSWER_LENGTHS)
-        create(self.shadow_flops, PARTS)
+        create(self.work_flops, VARIANTS, (EVERY_SUBMODEL,))
         create(self.cpu_seconds, VARIANTS, (EVERY_SUBMODEL,), ("router",))
+        create(self.popular_answers, POPULAR_REASONS)
         create(self.baseline_cpu_seconds, PARTS)
         create(self.router_overrides, OVERRIDES)
         create(self.cache_requests, CACHES, CACHE_RESULTS)
@@ -97,6 +104,7 @@ class ComputeMetrics(HttpMetrics):
         self._baseline_cpu_by_part = Children(self.baseline_cpu_seconds.labels)
         self._released = Children(self.batches_released.labels)
         self._cache_asked = Children(self.cache_requests.labels)
+        self._work_flops = Children(self.work_flops.labels)
         self._cpu = Children(self.cpu_seconds.labels)
         # By variant; replaced whole, as the worker writes while the event loop reads.
         self._full_cpu_per_flop: dict[str, Mapping[Part, float]] = {}
@@ -109,6 +117,8 @@ class ComputeMetrics(HttpMetrics):
             self.unknown_items.inc(len(ranking.missing_items))
         for reason in degraded:
             self.degraded.labels(reason).inc()
+        if ranking.source == "popular":
+            self.popular_answers.labels(_why_popular(degraded)).inc()
         if ranking.source != "model" or ranking.submodel is None:
             return
         self._by_submodel[within(ranking.submodel, self._served),].inc()
@@ -132,10 +142,11 @@ class ComputeMetrics(HttpMetrics):
         """
         if timings.full_cpu_per_flop:
             self._full_cpu_per_flop[variant] = timings.full_cpu_per_flop
-        flops = self.shadow_flops if variant == "shadow" else self.flops
         for (submodel, part), work in timings.work.items():
             name = submodel if submodel == EVERY_SUBMODEL else within(submodel, self._served)
-            flops.labels(part).inc(work.flops)
+            if variant != "shadow":
+                self.flops.labels(part).inc(work.flops)
+            self._work_flops[variant, name].inc(work.flops)
             self._cpu[variant, name, part].inc(max(work.cpu_seconds, 0.0))
         if variant == "shadow":
             return  # batches, queues and stages are those of answers
@@ -158,3 +169,7 @@ class ComputeMetrics(HttpMetrics):
     def queue_rejected(self) -> None:
         """Note one query refused by the full queue."""
         self.queue_rejections.inc()
+
+
+def _why_popular(degraded: Sequence[str]) -> str:
+    return next((why for why in ("deadline", "redis_down") if why in degraded), "no_history")

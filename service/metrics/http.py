@@ -6,7 +6,15 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from service.metrics.labels import LATENCY, METHODS, STAGES, USUAL_STATUSES
+from service.metrics.labels import (
+    LATENCY,
+    METHODS,
+    OTHER,
+    STAGES,
+    UNMATCHED,
+    UNMATCHED_STATUSES,
+    USUAL_STATUSES,
+)
 from service.metrics.makers import Makers, create, within
 
 
@@ -32,11 +40,12 @@ class HttpMetrics(Makers):
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def create_routes(self, routes: Iterable[tuple[str, str]]) -> None:
-        """Create the counters of these (method, route template) pairs at 0."""
+        """Create the counters of these (method, route template) pairs at 0, and of no route."""
         for method, route in routes:
             self.http_duration.labels(method, route)
-            for status in USUAL_STATUSES:
-                self.http_requests.labels(method, route, str(status))
+            create(self.http_requests, (method,), (route,), _texts(USUAL_STATUSES))
+        create(self.http_requests, sorted(METHODS), (UNMATCHED,), _texts(UNMATCHED_STATUSES))
+        create(self.http_duration, (OTHER,), (UNMATCHED,))
 
     def http_answered(
         self, method: str, route: str, status: int, seconds: float, *, trace_id: str | None = None
@@ -50,7 +59,8 @@ class HttpMetrics(Makers):
             known = within(method, METHODS)
             found = (
                 self.http_requests.labels(known, route, str(status)),
-                self.http_duration.labels(known, route),
+                # Where no route matches, methods are as many buckets for nothing.
+                self.http_duration.labels(OTHER if route == UNMATCHED else known, route),
             )
             if known == method:  # other methods are without number
                 self._answers[method, route, status] = found
@@ -60,3 +70,7 @@ class HttpMetrics(Makers):
     def stage(self, stage: str, seconds: float) -> None:
         """Note the time of one stage of STAGES."""
         self._stages[stage].observe(seconds)
+
+
+def _texts(statuses: Iterable[int]) -> list[str]:
+    return [str(status) for status in statuses]

@@ -20,14 +20,17 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
-# Statuses whose counters exist before the first such answer.
+# Statuses whose counters exist before the first such answer; where no route matches, the others.
 USUAL_STATUSES = (200, 422, 429, 500, 503)
+UNMATCHED_STATUSES = (404, 405)
 
 STAGES = ("redis", "queue", "route", "encode", "score", "serialise")
 SOURCES = ("model", "cache", "popular")
 VARIANTS = ("stable", "candidate", "shadow")
 DEGRADED = ("redis_down", "deadline", "overload", "short_list")
 OVERRIDES = ("full", "fixed", "max_ratio", "overload")
+# Why popular items answered in the model's place.
+POPULAR_REASONS = ("no_history", "redis_down", "deadline")
 MOST_SUBMODELS = 36
 OFFLINE_METRICS = (
     *("full_ndcg_10", "routed_ndcg_10", "full_hr_10", "routed_hr_10", "popularity_ndcg_10"),
@@ -43,16 +46,25 @@ CANDIDATE_FAILURES = {
 PRICE_REASONS = ("published", "set", "overload")
 REFUSALS = ("queue", "overload", "rate_limit")
 
-EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "play", "rate", "impression")
+IMPRESSION = "impression"
+EVENT_TYPES = ("view", "click", "like", "cart", "purchase", "play", "rate", IMPRESSION)
 EVENT_RESULTS = ("accepted", "duplicate", "rejected")
+# Why an event that names a recommendation is booked on none.
+UNATTRIBUTED = ("unknown", "expired", "not_recommended", "unavailable", "unnamed")
+RECORD_RESULTS = ("kept", "lost")
 RELEASES = ("full", "idle", "alone", "waited", "stopping")
 CACHES = ("result",)
 CACHE_RESULTS = ("hit", "miss")
-REDIS_OPS = ("append", "recent", "entries", "replace", "merge", "delete", "rate", "ping")
+REDIS_OPS = (
+    *("append", "recent", "entries", "replace", "merge", "delete", "remember", "recall"),
+    *("rate", "blocklist", "ping"),
+)
 REDIS_KINDS = (
     *("breaker_open", "pool", "connection", "timeout", "loading", "auth", "response", "other"),
 )
 OTHER = "other"
+# Stands for the submodel of answers that no network gave.
+NO_NETWORK = "none"
 
 
 def length_label(length: int) -> str:

@@ -6,13 +6,12 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from service.metrics.model import ModelMetrics
-from service.metrics.overload import OverloadMetrics
+from service.metrics.blocklist import BlocklistMetrics
 from service.metrics.quality import QualityMetrics
 from service.metrics.store import StoreMetrics
 
 
-class Metrics(ModelMetrics, OverloadMetrics, QualityMetrics, StoreMetrics):
+class Metrics(QualityMetrics, StoreMetrics, BlocklistMetrics):
     """The service's metrics; one object per app, so that tests never collide.
 
     Each theme has a file of its own. Every labelled counter with a closed label set exists at 0

@@ -16,9 +16,10 @@ from service.metrics.labels import (
     SHARES,
 )
 from service.metrics.makers import create, within
+from service.metrics.overload import OverloadMetrics
 
 
-class ModelMetrics(ComputeMetrics):
+class ModelMetrics(ComputeMetrics, OverloadMetrics):
     """What the model manager notes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -84,7 +85,10 @@ class ModelMetrics(ComputeMetrics):
                 self.submodel_requests.labels(submodel.name)
             if submodel.name in self._served:
                 self.submodel_flops_ratio.labels(submodel.name).set(submodel.flops_ratio)
+                create(self.work_flops, (variant,), (submodel.name,))
                 create(self.cpu_seconds, (variant,), (submodel.name,), PARTS[1:])
+        if variant == "stable":
+            self.curve_changed(info.price_curve)
 
     def model_unloaded(self, variant: Variant) -> None:
         """Note that nothing serves as `variant` any more."""

@@ -1,9 +1,13 @@
-"""The price of compute, why it is what it is, and who was turned away."""
+"""The price of compute, what it is expected to spend and why, and who was turned away."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry
 
+from models.price_curve import CurvePoint, share_at
 from service.metrics.labels import PRICE_REASONS, REFUSALS
 from service.metrics.makers import Makers, create
 
@@ -17,6 +21,10 @@ class OverloadMetrics(Makers):
         self.compute_price_reason = self._gauge(
             "compute_price_reason", "1 for why the price is what it is.", "reason"
         )
+        self.compute_budget = self._gauge(
+            "compute_budget_ratio",
+            "Share of the full network's FLOPs that the price should spend; NaN where unknown.",
+        )
         self.overload_pressure = self._gauge(
             "overload_pressure", "0: the price as set; 1: the smallest networks answer."
         )
@@ -27,6 +35,9 @@ class OverloadMetrics(Makers):
         create(self.refused, REFUSALS)
         for reason in PRICE_REASONS:
             self.compute_price_reason.labels(reason).set(0)
+        self._price = 0.0
+        self._curve: Sequence[CurvePoint] = ()
+        self.compute_budget.set(math.nan)
 
     def overload_stepped(self, price: float, reason: str, pressure: float, admitted: int) -> None:
         """Note the price that holds and why, the pressure, and the bound on queries."""
@@ -35,6 +46,15 @@ class OverloadMetrics(Makers):
         self.admission_limit.set(admitted)
         for known in PRICE_REASONS:
             self.compute_price_reason.labels(known).set(known == reason)
+        if price != self._price:
+            self._price = price
+            self.curve_changed(self._curve)
+
+    def curve_changed(self, curve: Sequence[CurvePoint]) -> None:
+        """Note the price curve of the model that serves; the budget follows price and curve."""
+        self._curve = curve
+        share = share_at(curve, self._price)
+        self.compute_budget.set(math.nan if share is None else share)
 
     def refusal(self, reason: str) -> None:
         """Note one 429: `queue`, `overload` or `rate_limit`."""

@@ -29,8 +29,12 @@ class Keys:
         return self._user(user_id, "r")
 
     def impressions(self, user_id: str) -> str:
-        """Hash from recommendation id to the items shown."""
+        """Hash from recommendation id to what it showed."""
         return self._user(user_id, "i")
+
+    def forgotten(self, user_id: str) -> str:
+        """Unix milliseconds of the last deletion, for a minute: older answers may be on the way."""
+        return self._user(user_id, "d")
 
     def stream(self, user_id: str) -> str:
         """Stream that feeds the trainer; one of 16, fixed per user."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from models.events import event_identity
-from service.store.contract import HistoryEntry, Interaction
+from service.store.contract import HistoryEntry, Interaction, Shown, ShownTo
 from service.store.keys import check_entry, check_user_id
+from service.store.memory_shown import ShownLists
 
 _SNAPSHOT_FORMAT = 1
 
@@ -34,6 +35,7 @@ class MemoryHistoryStore:
     Args:
         history_max: Entries kept per user.
         history_ttl_seconds: A history untouched for so long is forgotten.
+        shown_ttl_seconds: So long it is known what a user was shown; never in the snapshot.
         snapshot: File to load from now and to write, atomically, on `close` and `save`; without
             one, everything is lost with the process.
         clock: Unix seconds.
@@ -47,6 +49,7 @@ class MemoryHistoryStore:
         *,
         history_max: int = 100,
         history_ttl_seconds: float = 90 * 24 * 3600,
+        shown_ttl_seconds: float = 24 * 3600,
         snapshot: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -58,6 +61,7 @@ class MemoryHistoryStore:
         self._clock = clock
         self._arrivals = 0
         self._users: dict[str, _History] = {}
+        self._shown = ShownLists(ttl_seconds=shown_ttl_seconds, clock=clock)
         self._next_sweep = clock() + history_ttl_seconds
         if snapshot is not None and snapshot.exists():
             self._load(snapshot)
@@ -121,6 +125,7 @@ class MemoryHistoryStore:
             self._place(history, milliseconds, identity, item)
         self._trim(history)
         self._users.pop(source_user_id, None)
+        self._shown.merge(user_id, source_user_id)
         return len(history.rows)
 
     async def delete(self, user_id: str) -> bool:
@@ -128,7 +133,16 @@ class MemoryHistoryStore:
         check_user_id(user_id)
         held = bool(self._history(user_id).rows)
         self._users.pop(user_id, None)
-        return held
+        return self._shown.forget(user_id) or held
+
+    async def remember(self, shown: Sequence[ShownTo]) -> None:
+        """Keep what was recommended, the newest of each user."""
+        for one in shown:
+            self._shown.add(one)
+
+    async def recall(self, named: Sequence[tuple[str, str]]) -> list[Shown | None]:
+        """Return what each (user id, recommendation id) showed, None where nothing is known."""
+        return [self._shown.find(user_id, name) for user_id, name in named]
 
     async def ping(self) -> bool:
         """Return True."""

@@ -39,6 +39,8 @@ Command = tuple[str | bytes | int, ...]
 # Bounds one exchange: its replies are a few KB each, and all of them fail with it.
 MOST_TOGETHER = 64
 
+_SHARE_FOR_REPLICAS = 0.8
+
 
 class Script:
     """A Lua script, called by digest and sent in full only when the server lacks it."""
@@ -66,18 +68,11 @@ class RedisClient:
         self._config = config
         self._observe = observe
         self._breaker = CircuitBreaker(
-            threshold=config.breaker_failures, open_seconds=config.breaker_open_seconds
+            threshold=config.breaker_failures,
+            probe_seconds=config.probe_seconds,
+            probe=self.ping,
         )
-        self._pool = BlockingConnectionPool.from_url(
-            config.url,
-            max_connections=config.max_connections,
-            timeout=config.pool_wait_seconds,
-            socket_connect_timeout=config.connect_timeout_seconds,
-            socket_timeout=None,  # each exchange has its own limit, below
-            retry=Retry(NoBackoff(), 0),
-            client_name=config.client_name,
-            protocol=2,
-        )
+        self._pool = _pool_of(config)
         self._exchanges: set[asyncio.Task[list[Any]]] = set()
         self._asked: dict[str, list[tuple[Command, asyncio.Future[Any]]]] = {}
         self._closed = False
@@ -91,8 +86,15 @@ class RedisClient:
         """Return the command's reply; a ResponseError is returned, not raised.
 
         Raises:
-            StoreUnavailableError: No answer, after one retry.
+            StoreUnavailableError: No answer, after one retry or within `read_wait_seconds`.
         """
+        try:
+            async with asyncio.timeout(self._config.read_wait_seconds):
+                return await self._read(op, command)
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"Redis did not {op} in time") from error
+
+    async def _read(self, op: str, command: Command) -> Any:
         try:
             return await self._together(op, command)
         except StoreUnavailableError:
@@ -101,26 +103,60 @@ class RedisClient:
         await asyncio.sleep(random.uniform(0, self._config.retry_wait_seconds))  # noqa: S311
         return await self._together(op, command)
 
+    async def read_all(self, op: str, commands: Sequence[Command]) -> list[Any]:
+        """Return the replies to the commands, one round trip and no retry, as `read` does.
+
+        Raises:
+            StoreUnavailableError: No answer.
+        """
+        return await self._guarded(op, list(commands), self._config.write_timeout_seconds)
+
     async def write(
-        self, op: str, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]
+        self,
+        op: str,
+        script: Script,
+        calls: Sequence[tuple[Sequence[str], Sequence[Any]]],
+        *,
+        replicated: bool = True,
     ) -> list[Any]:
         """Run the script once per (keys, arguments), in one round trip; return the replies.
 
+        What may be lost with the server need not be `replicated`.
+
         Raises:
-            StoreUnavailableError: Some call was not acknowledged; others may have been applied.
+            StoreUnavailableError: Some call was not acknowledged, or fewer than `wait_replicas`
+                replicas have it; any may have been applied.
         """
-        timeout = self._config.write_timeout_seconds
         commands = [script.call(keys, arguments) for keys, arguments in calls]
-        replies = await self._guarded(op, commands, timeout)
+        wanted = self._config.wait_replicas if replicated else 0
+        replies = await self._replicated(op, commands, wanted)
         missing = [n for n, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
             # A server fresh from a restart. What it lacks it has not run, so this is no retry.
-            full = [("EVAL", script.source, *commands[n][2:]) for n in missing]
-            for n, reply in zip(missing, await self._guarded(op, full, timeout), strict=True):
+            full: list[Command] = [("EVAL", script.source, *commands[n][2:]) for n in missing]
+            for n, reply in zip(missing, await self._replicated(op, full, wanted), strict=True):
                 replies[n] = reply
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise StoreUnavailableError(f"Redis refused to {op}: {_reason(reply)}") from reply
+        return replies
+
+    async def _replicated(self, op: str, commands: list[Command], wanted: int) -> list[Any]:
+        """Return the replies once so many replicas have what the commands wrote."""
+        seconds = self._config.write_timeout_seconds
+        if not wanted:
+            return await self._guarded(op, commands, seconds)
+        # The server gives up a little before we do, so that the connection can be kept.
+        patience = max(1, int(seconds * _SHARE_FOR_REPLICAS * 1000))
+        *replies, reached = await self._guarded(
+            op, [*commands, ("WAIT", wanted, patience)], seconds
+        )
+        if not isinstance(reached, int) or reached < wanted:
+            raise StoreUnavailableError(
+                f"Redis did not {op}: {reached} of {wanted} replicas have it"
+                if isinstance(reached, int)
+                else f"Redis refused to wait for replicas: {_reason(reached)}"
+            )
         return replies
 
     async def ping(self) -> bool:
@@ -134,6 +170,7 @@ class RedisClient:
     async def close(self) -> None:
         """Wait for exchanges under way (their waits are bounded), then close connections."""
         self._closed = True
+        await self._breaker.stop()
         if self._exchanges:
             await asyncio.wait(self._exchanges)
         await self._pool.disconnect()
@@ -166,7 +203,7 @@ class RedisClient:
     def _begin(self, op: str, commands: list[Command], seconds: float) -> asyncio.Task[list[Any]]:
         if self._closed:
             raise StoreUnavailableError("the history store is closed")
-        if not self._breaker.allow():
+        if self._breaker.is_open:
             self._observe(op, 0.0, "breaker_open")
             raise StoreUnavailableError("Redis was away a moment ago; not trying again yet")
         # The caller may be cancelled at any point; the exchange runs on to its own bounded end.
@@ -184,12 +221,13 @@ class RedisClient:
         started = time.perf_counter()
         kind: str | None = "connection"
         connecting = self._config.pool_wait_seconds + self._config.connect_timeout_seconds
+        pool = self._pool
         try:
-            kind = "connection" if self._pool.can_get_connection() else "pool"
+            kind = "connection" if pool.can_get_connection() else "pool"
             async with asyncio.timeout(connecting):
-                connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+                connection = await pool.get_connection()  # type: ignore[no-untyped-call]
             kind = "connection"
-            replies = await self._converse(connection, commands, seconds)
+            replies = await self._converse(pool, connection, commands, seconds)
             self._breaker.succeeded()
             kind = _kind_of_reply(replies)
         except (RedisError, OSError, TimeoutError, EOFError) as error:
@@ -202,7 +240,11 @@ class RedisClient:
         return replies
 
     async def _converse(
-        self, connection: AbstractConnection, commands: list[Command], seconds: float
+        self,
+        pool: BlockingConnectionPool,
+        connection: AbstractConnection,
+        commands: list[Command],
+        seconds: float,
     ) -> list[Any]:
         clean = False
         try:
@@ -214,13 +256,36 @@ class RedisClient:
                         replies.append(await connection.read_response(disable_decoding=True))
                     except ResponseError as error:
                         replies.append(error)
-            # After a failover the address leads elsewhere, this connection does not.
-            clean = not any(isinstance(reply, ReadOnlyError) for reply in replies)
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+                await self._leave(pool)
+            clean = True
             return replies
         finally:
-            if not clean:
+            if not clean or pool is not self._pool:
                 await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
+            await pool.release(connection)
+
+    async def _leave(self, pool: BlockingConnectionPool) -> None:
+        """Use none of the pool's connections again: they lead to what is a replica now.
+
+        The address may lead elsewhere since a failover; only a new connection finds out.
+        """
+        if pool is self._pool:
+            self._pool = _pool_of(self._config)
+            await pool.disconnect(inuse_connections=False)
+
+
+def _pool_of(config: RedisConfig) -> BlockingConnectionPool:
+    return BlockingConnectionPool.from_url(
+        config.url,
+        max_connections=config.max_connections,
+        timeout=config.pool_wait_seconds,
+        socket_connect_timeout=config.connect_timeout_seconds,
+        socket_timeout=None,  # each exchange has its own limit
+        retry=Retry(NoBackoff(), 0),
+        client_name=config.client_name,
+        protocol=2,
+    )
 
 
 def _deliver(futures: Sequence[asyncio.Future[Any]], task: asyncio.Task[list[Any]]) -> None:

@@ -13,7 +13,10 @@ MAX_HISTORY = 1000  # below the 1024 tie-break steps that one millisecond holds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """Where the server is and how long anything may take. `url` may hold a password."""
+    """Where the server is and how long anything may take. `url` may hold a password.
+
+    A write counts as made when `wait_replicas` replicas have it, besides the server itself.
+    """
 
     url: str = field(repr=False)
     op_timeout_seconds: float = 0.025
@@ -24,9 +27,11 @@ class RedisConfig:
     max_connections: int = 32
     history_max: int = 100
     history_ttl_seconds: int = 90 * 24 * 3600
+    shown_ttl_seconds: int = 24 * 3600
     stream_max_length: int = 100_000
     breaker_failures: int = 5
-    breaker_open_seconds: float = 1.0
+    probe_seconds: float = 0.25
+    wait_replicas: int = 0
     client_name: str = "canet"
     key_prefix: str = KEY_PREFIX
 
@@ -44,13 +49,24 @@ class RedisConfig:
             "write_timeout_seconds",
             "connect_timeout_seconds",
             "pool_wait_seconds",
-            "breaker_open_seconds",
+            "probe_seconds",
             "max_connections",
             "history_ttl_seconds",
+            "shown_ttl_seconds",
             "stream_max_length",
             "breaker_failures",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.wait_replicas < 0:
+            raise ValueError(f"wait_replicas is {self.wait_replicas}; it must be at least 0")
         if not 1 <= self.history_max <= MAX_HISTORY:
             raise ValueError(f"history_max is {self.history_max}; choose 1 to {MAX_HISTORY}")
+
+    @property
+    def read_wait_seconds(self) -> float:
+        """How long the caller of a read waits at most, retry and new connections included.
+
+        A connection that takes longer to open goes on opening, for those who come later.
+        """
+        return self.op_timeout_seconds + self.pool_wait_seconds

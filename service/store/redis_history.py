@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,17 @@ from redis.exceptions import ResponseError
 
 from models.events import IDENTITY_BYTES, event_identity
 from service.store import scripts
-from service.store.contract import HistoryEntry, Interaction
+from service.store.contract import HistoryEntry, Interaction, Shown, ShownTo
 from service.store.keys import MAX_TIMESTAMP_MS, Keys, check_entry, check_user_id
 from service.store.redis_client import Command, Observer, RedisClient, Script
 from service.store.redis_config import RedisConfig
+from service.store.shown import decode, encode
 
 _APPEND = Script(scripts.APPEND)
 _REPLACE = Script(scripts.REPLACE)
 _MERGE = Script(scripts.MERGE)
 _DELETE = Script(scripts.DELETE)
+_REMEMBER = Script(scripts.REMEMBER)
 _DAY_SECONDS = 24 * 3600
 
 
@@ -41,6 +44,7 @@ class RedisHistoryStore:
         ttl = config.history_ttl_seconds
         # The version outlives every cached answer, so that a deleted user's answers stay dead.
         self._bounds = (config.history_max, ttl, max(ttl, _DAY_SECONDS), config.stream_max_length)
+        self._shown_ttl_seconds = config.shown_ttl_seconds
 
     @property
     def is_open(self) -> bool:
@@ -120,6 +124,8 @@ class RedisHistoryStore:
             self.keys.version(source_user_id),
             self.keys.results(source_user_id),
             self.keys.impressions(source_user_id),
+            self.keys.forgotten(source_user_id),
+            self.keys.impressions(user_id),
             self.keys.stream(source_user_id),
         )
         data = _json({"user": user_id, "source": source_user_id})
@@ -137,11 +143,40 @@ class RedisHistoryStore:
             self.keys.version(user_id),
             self.keys.results(user_id),
             self.keys.impressions(user_id),
+            self.keys.forgotten(user_id),
             self.keys.stream(user_id),
         )
         arguments = [*self._bounds, _json({"user": user_id})]
         replies = await self._client.write("delete", _DELETE, [(keys, arguments)])
         return bool(replies[0])
+
+    async def remember(self, shown: Sequence[ShownTo]) -> None:
+        """Keep what was recommended, the newest of each user; one round trip."""
+        calls: dict[str, list[bytes | str | int]] = {}
+        now = time.monotonic()
+        for one in shown:
+            arguments = calls.setdefault(one.user_id, [self._shown_ttl_seconds])
+            age_ms = max(0, round((now - one.made_at) * 1000))
+            arguments += [age_ms, one.recommendation_id, encode(one.shown)]
+        keys = self.keys
+        await self._client.write(
+            "remember",
+            _REMEMBER,
+            [
+                ((keys.impressions(user_id), keys.forgotten(user_id)), arguments)
+                for user_id, arguments in calls.items()
+            ],
+            replicated=False,
+        )
+
+    async def recall(self, named: Sequence[tuple[str, str]]) -> list[Shown | None]:
+        """Return what each (user id, recommendation id) showed, None where nothing is known."""
+        commands: list[Command] = [
+            ("HGET", self.keys.impressions(user_id), recommendation_id)
+            for user_id, recommendation_id in named
+        ]
+        replies = await self._client.read_all("recall", commands)
+        return [decode(reply) if isinstance(reply, bytes) else None for reply in replies]
 
     async def ping(self) -> bool:
         """Return whether the server answers right now; never raises."""

@@ -2,7 +2,7 @@
 
 Core commands only, Redis >= 6.2. See docs/adr/0002-event-write.md. Shared rules:
 
-- KEYS[1], KEYS[2] = history, version; the last key = event stream.
+- KEYS[1], KEYS[2] = history, version; the last key = event stream (REMEMBER has keys of its own).
 - ARGV[1..4] = history bound, history TTL, version TTL (seconds), stream bound.
 - All checks that can fail come before the first write: a script is not rolled back.
 - Equal milliseconds keep their order of arrival: the score's fraction counts in steps of 1/1024
@@ -10,6 +10,8 @@ Core commands only, Redis >= 6.2. See docs/adr/0002-event-write.md. Shared rules
 - A foreign type under a history key is dropped on the next write; under the stream key it
   refuses the write, since an event that cannot be streamed must not be acknowledged.
 """
+
+from service.store.contract import FORGET_SECONDS, MOST_SHOWN
 
 _PRELUDE = """
 local STEP = 1 / 1024
@@ -62,7 +64,11 @@ end
 local function tell(op, data)
   redis.call('XADD', ev, 'MAXLEN', '~', cap, '*', 'op', op, 'data', data)
 end
-"""
+local function forget(mark)
+  local now = redis.call('TIME')
+  redis.call('SET', mark, now[1] * 1000 + math.floor(now[2] / 1000), 'EX', FORGET)
+end
+""".replace("FORGET", str(FORGET_SECONDS))
 
 # ARGV[5..] = (milliseconds, member, stream data) per event. Returns 1 or 0 per event.
 APPEND = (
@@ -113,8 +119,8 @@ return 1
 """
 )
 
-# KEYS[3..6] = the source's history, version, results, impressions. ARGV[5] = stream data.
-# Returns the new length.
+# KEYS[3..7] = the source's history, version, results, impressions, mark of deletion;
+# KEYS[8] = the user's impressions. ARGV[5] = stream data. Returns the new length.
 MERGE = (
     _PRELUDE
     + """
@@ -132,7 +138,15 @@ for n = 1, #entries, 2 do
 end
 trim(h)
 redis.call('EXPIRE', h, ttl)
+if redis.call('TYPE', KEYS[6]).ok == 'hash' then
+  local shown, left = redis.call('HGETALL', KEYS[6]), redis.call('TTL', KEYS[6])
+  if redis.call('TYPE', KEYS[8]).ok ~= 'hash' then redis.call('DEL', KEYS[8]) end
+  left = math.max(left, redis.call('TTL', KEYS[8]), 1)
+  for n = 1, #shown, 2 do redis.call('HSET', KEYS[8], shown[n], shown[n + 1]) end
+  redis.call('EXPIRE', KEYS[8], left)
+end
 redis.call('DEL', source, KEYS[5], KEYS[6])
+forget(KEYS[7])
 bump(KEYS[2])
 bump(KEYS[4])
 tell('merge', ARGV[5])
@@ -140,13 +154,41 @@ return redis.call('ZCARD', h)
 """
 )
 
-# KEYS[3..4] = results, impressions. ARGV[5] = stream data. Returns 1 when anything was held.
+# KEYS[3..5] = results, impressions, mark of deletion. ARGV[5] = stream data.
+# Returns 1 when anything was held.
 DELETE = (
     _PRELUDE
     + """
 local held = redis.call('DEL', KEYS[1], KEYS[3], KEYS[4])
+forget(KEYS[5])
 bump(KEYS[2])
 tell('delete', ARGV[5])
 return held > 0 and 1 or 0
 """
 )
+
+# What was recommended goes no further than the user's own keys: no stream, no version. Of no use
+# without the events that name it, so it is trimmed only now and then. An answer that was on the way
+# for longer than its age says counts as made later: hence the second of margin.
+# KEYS = impressions, mark of deletion. ARGV[1] = TTL (seconds), ARGV[2..] = (age in milliseconds,
+# recommendation id, record) each. Returns how many were kept.
+REMEMBER = """
+local shown, kept = KEYS[1], 0
+if redis.call('TYPE', shown).ok ~= 'hash' then redis.call('DEL', shown) end
+local gone = tonumber(redis.call('GET', KEYS[2]) or 0)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for n = 2, #ARGV, 3 do
+  if now - tonumber(ARGV[n]) > gone + 1000 then
+    redis.call('HSET', shown, ARGV[n + 1], ARGV[n + 2])
+    kept = kept + 1
+  end
+end
+if redis.call('HLEN', shown) >= MOST + 8 then
+  local ids = redis.call('HKEYS', shown)
+  table.sort(ids)
+  for n = 1, #ids - MOST do redis.call('HDEL', shown, ids[n]) end
+end
+if kept > 0 then redis.call('EXPIRE', shown, ARGV[1]) end
+return kept
+""".replace("MOST", str(MOST_SHOWN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 
@@ -10,10 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.store.contract import HistoryEntry, HistoryStore, Interaction
+from service.store.contract import (
+    MOST_SHOWN,
+    HistoryEntry,
+    HistoryStore,
+    Interaction,
+    ShownTo,
+)
 from service.store.memory_store import MemoryHistoryStore
 from service.store.redis_config import RedisConfig
 from service.store.redis_history import RedisHistoryStore
+from service.store.shown import shown
 
 MAX = 5
 KINDS = ["memory", "embedded", "real"]
@@ -32,6 +40,7 @@ def make_store(request: pytest.FixtureRequest) -> Callable[[], HistoryStore]:
         op_timeout_seconds=5,
         write_timeout_seconds=5,
         connect_timeout_seconds=5,
+        pool_wait_seconds=5,
         key_prefix=f"canet-test:{uuid.uuid4().hex}",
     )
     return lambda: RedisHistoryStore(config)
@@ -171,6 +180,60 @@ async def test_a_repeat_within_one_call_is_known_even_when_already_out_of_bounds
 ) -> None:
     await store.append([seen(f"i{n}", 100 + n) for n in range(MAX)])
     assert await store.append([seen("a", 1), seen("a", 1)]) == [True, False]
+
+
+def answer(name: str, *items: str, user: str = "ada", seconds_ago: float = 0.0) -> ShownTo:
+    return ShownTo(
+        user_id=user,
+        recommendation_id=name,
+        shown=shown("stable", "d1-w16-e16", items),
+        made_at=time.monotonic() - seconds_ago,
+    )
+
+
+async def test_what_a_user_was_shown_is_known_for_this_user_alone(store: HistoryStore) -> None:
+    other = answer("r3", "c", user="bob")
+    await store.remember([answer("r1", "a", "b"), answer("r2"), other])
+    named = [("ada", "r1"), ("bob", "r1"), ("bob", "r3"), ("ada", "r2"), ("ada", "r9")]
+    assert await store.recall(named) == [
+        shown("stable", "d1-w16-e16", ["a", "b"]),
+        None,
+        other.shown,
+        shown("stable", "d1-w16-e16", []),
+        None,
+    ]
+    assert await store.recent("ada", 10) == []
+    await store.remember([])
+    assert await store.recall([]) == []
+
+
+async def test_of_what_a_user_was_shown_the_newest_are_known(store: HistoryStore) -> None:
+    names = [f"r{number:03d}" for number in range(MOST_SHOWN + 40)]
+    for name in names:
+        await store.remember([answer(name, "a")])
+    found = await store.recall([("ada", name) for name in names])
+    known = [name for name, one in zip(names, found, strict=True) if one is not None]
+    assert known == names[-len(known) :]
+    assert MOST_SHOWN <= len(known) < MOST_SHOWN + 8
+
+
+async def test_forgetting_a_user_forgets_what_they_were_shown_also_what_is_on_its_way(
+    store: HistoryStore,
+) -> None:
+    await store.remember([answer("r1", "a")])
+    assert await store.delete("ada") is True
+    await store.remember([answer("r2", "b", seconds_ago=5), answer("r3", "b", user="bob")])
+    found = await store.recall([("ada", "r1"), ("ada", "r2"), ("bob", "r3")])
+    assert [one is not None for one in found] == [False, False, True]
+    assert await store.delete("ada") is False
+
+
+async def test_merging_gives_the_user_what_the_source_was_shown(store: HistoryStore) -> None:
+    await store.remember([answer("r1", "a", user="guest"), answer("r2", "b")])
+    await store.merge("ada", "guest")
+    await store.remember([answer("r3", "c", user="guest", seconds_ago=5)])
+    found = await store.recall([("ada", "r1"), ("ada", "r2"), ("guest", "r1"), ("guest", "r3")])
+    assert [one is not None for one in found] == [True, True, False, False]
 
 
 async def test_ping_answers(store: HistoryStore) -> None:

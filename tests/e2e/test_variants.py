@@ -92,7 +92,8 @@ async def test_a_shadow_is_compared_and_counted_apart(tmp_path: Path, redis_url:
             "shadow_overlap_ratio_bucket", le="0.9"
         )
         assert full >= 1
-        assert service.metric("shadow_flops_total", part="encoder") > 0
+        shadow = {"variant": "shadow", "submodel": answer["compute"]["submodel"]}
+        assert service.metric("inference_flops_total", **shadow) > 0
         # Three answers of the same query cost three times one of them, shadow or not.
         assert service.metric("compute_flops_total", part="encoder") == 3 * spent
         done = await service.client.post("/v1/admin/model/unload", json={"as": "shadow"})

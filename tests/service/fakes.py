@@ -18,8 +18,10 @@ from service.app import create_app
 from service.engine.contract import (
     AS_PUBLISHED,
     EVERY_SUBMODEL,
+    NOTHING_BLOCKED,
     PARTS,
     BatchTimings,
+    Blocked,
     Engine,
     Flops,
     ModelInfo,
@@ -40,6 +42,8 @@ from service.store.contract import (
     HistoryEntry,
     HistoryStore,
     Interaction,
+    Shown,
+    ShownTo,
     StoreUnavailableError,
 )
 
@@ -128,10 +132,13 @@ class FakeEngine:
             short_list=len(items) < query.k,
         )
 
-    def similar(self, external_id: str, k: int) -> list[RankedItem]:
+    def similar(
+        self, external_id: str, k: int, blocked: Blocked = NOTHING_BLOCKED
+    ) -> list[RankedItem]:
         if external_id not in CATALOG and "/" not in external_id:
             raise UnknownItemError(external_id)
-        return [RankedItem(external_id=name, score=0.5) for name in CATALOG[:k]]
+        names = [name for name in CATALOG if name not in blocked.external_ids]
+        return [RankedItem(external_id=name, score=0.5) for name in names[:k]]
 
     def attributes(self, external_id: str) -> Mapping[str, Any]:
         return {"title": f"Title of {external_id}"}
@@ -162,7 +169,8 @@ class FakeEngine:
     def _eligible(
         self, query: Query, order: Sequence[str]
     ) -> tuple[tuple[RankedItem, ...], tuple[str, ...]]:
-        barred = set(query.exclude_items) | (set(query.history) if query.exclude_seen else set())
+        barred = {*query.exclude_items, *query.blocked.external_ids}
+        barred |= set(query.history) if query.exclude_seen else set()
         asked = (*query.history, *query.exclude_items, *(query.candidates or ()))
         names = [
             name
@@ -198,6 +206,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.users: dict[str, dict[tuple[str, str], HistoryEntry]] = {}
+        self.shown: dict[tuple[str, str], Shown] = {}
         self.away = False
         self.pause_seconds = 0.0
         self.reads = 0
@@ -243,6 +252,14 @@ class FakeStore:
     async def delete(self, user_id: str) -> bool:
         await self._reach()
         return self.users.pop(user_id, None) is not None
+
+    async def remember(self, shown: Sequence[ShownTo]) -> None:
+        await self._reach()
+        self.shown |= {(one.user_id, one.recommendation_id): one.shown for one in shown}
+
+    async def recall(self, named: Sequence[tuple[str, str]]) -> list[Shown | None]:
+        await self._reach()
+        return [self.shown.get(pair) for pair in named]
 
     async def ping(self) -> bool:
         return not self.away

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
 import threading
@@ -10,18 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from prometheus_client import CollectorRegistry
+import pytest
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    generate_latest,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.price_curve import CurvePoint
 from service.engine.contract import PARTS, BatchTimings, Part, Work
 from service.http.problems import KINDS
 from service.http.routing import ENDPOINTS
-from service.ingest import Impression, Ingester
 from service.lifecycle.contract import Variant
 from service.metrics.labels import METHODS, MOST_SUBMODELS, OFFLINE_METRICS, UNMATCHED
 from service.metrics.metrics import Metrics
-from service.store.contract import Interaction
-from tests.service.fakes import SMALL, FakeEngine, FakeStore, info, running
+from tests.service.fakes import SMALL, FakeEngine, info, running
 from training.refresh.metrics import RefreshMetrics
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -75,24 +82,20 @@ async def test_requests_are_counted_by_template_and_status() -> None:
         assert await stack.metric("canet_http_requests_in_flight") == 0
 
 
-async def test_counters_exist_at_0_before_anything_happened() -> None:
+def test_every_counter_and_histogram_exists_at_0_before_anything_happened() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     metrics.model_loaded(info(), loaded_at_unix=1.0)
+    metrics.create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
+    counting = [one for one in registry.collect() if one.type in {"counter", "histogram"}]
+    assert len(counting) > 30
+    for family in counting:
+        assert family.samples, family.name
+        assert {sample.value for sample in family.samples} == {0}, family.name
     for name, labels in (
-        ("canet_recommendations_total", {"source": "model", "variant": "stable"}),
-        ("canet_degraded_total", {"reason": "redis_down"}),
-        ("canet_compute_flops_total", {"part": "router"}),
-        ("canet_compute_baseline_flops_total", {"part": "scoring"}),
-        (
-            "canet_inference_cpu_seconds_total",
-            {"variant": "stable", "submodel": "all", "part": "router"},
-        ),
         ("canet_submodel_requests_total", {"submodel": "d1-w16-e16"}),
         ("canet_redis_errors_total", {"op": "recent", "kind": "timeout"}),
         ("canet_events_total", {"type": "view", "result": "accepted"}),
-        ("canet_model_reloads_total", {"result": "refused"}),
-        ("canet_queue_rejected_total", {}),
     ):
         assert registry.get_sample_value(name, labels) == 0, name
 
@@ -168,8 +171,9 @@ def test_a_shadow_costs_time_but_is_neither_spent_nor_saved() -> None:
     work: dict[tuple[str, Part], Work] = {(SMALL.name, "encoder"): Work(flops=30, cpu_seconds=0.5)}
     metrics.batch_done([0.0], BatchTimings(work=work), "shadow")
     part = {"part": "encoder"}
-    assert registry.get_sample_value("canet_shadow_flops_total", part) == 30
     assert registry.get_sample_value("canet_compute_flops_total", part) == 0
+    shadow = {"variant": "shadow", "submodel": SMALL.name}
+    assert registry.get_sample_value("canet_inference_flops_total", shadow) == 30
     labels = {"variant": "shadow", "submodel": SMALL.name, **part}
     assert registry.get_sample_value("canet_inference_cpu_seconds_total", labels) == 0.5
 
@@ -190,23 +194,47 @@ def test_with_everything_in_use_there_are_fewer_than_2000_series() -> None:
     for method in (*METHODS, "ODD"):
         for status in (404, 405, 413):
             metrics.http_answered(method, UNMATCHED, status, 0.01)
-    assert len(series(registry)) < 2000
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+        registry.register(collector)
+    assert len(series(registry)) <= 2000
+    # What a scrape costs is this text; the service under test answers both formats with it.
+    assert len(generate_latest(registry)) < 300_000
 
 
-async def test_clicks_and_impressions_count_for_the_variant_that_answers_the_user() -> None:
+def test_the_budget_follows_the_price_and_the_curve_of_the_model_that_serves() -> None:
     registry = CollectorRegistry()
-    ingester = Ingester(
-        store=FakeStore(),
-        metrics=Metrics(registry),
-        variant_of=lambda user: "candidate" if user == "new" else "stable",
-    )
-    click = Interaction(
-        user_id="new", external_id="i1", timestamp_ms=1, type="click", recommendation_id="r"
-    )
-    shown = [Impression(user_id=user, external_ids=("i1", "i2")) for user in ("new", "old", "old")]
-    await ingester.ingest([click, click], shown)
-    for variant, items, clicks in (("candidate", 2, 1), ("stable", 4, 0)):
-        labels = {"variant": variant}
-        assert registry.get_sample_value("canet_impressions_total", labels) == items
-        labels["type"] = "click"
-        assert registry.get_sample_value("canet_attributed_events_total", labels) == clicks
+    metrics = Metrics(registry)
+
+    def budget() -> float:
+        found = registry.get_sample_value("canet_compute_budget_ratio")
+        assert found is not None
+        return found
+
+    assert math.isnan(budget())
+    curve = (CurvePoint(0.1, 0.8), CurvePoint(0.3, 0.2))
+    metrics.model_loaded(replace(info(), price_curve=curve), loaded_at_unix=1.0)
+    for price, share in ((0.0, 0.8), (0.1, 0.8), (0.2, 0.4), (0.3, 0.2), (9.0, 0.2)):
+        metrics.overload_stepped(price, "set", 0.0, 10)
+        assert budget() == pytest.approx(share)
+    metrics.model_loaded(info("v2"), loaded_at_unix=2.0)
+    assert math.isnan(budget()), "a model without a curve"
+
+
+async def test_popular_answers_are_counted_by_why() -> None:
+    async with running(deadline_ms=5000) as stack:
+        await stack.client.post("/recommend", json={"user_id": "nobody"})
+        stack.store.away = True
+        await stack.client.post("/recommend", json={"user_id": "nobody"})
+        for reason, count in (("no_history", 1), ("redis_down", 1), ("deadline", 0)):
+            name = "canet_popular_answers_total"
+            assert await stack.metric(name, reason=reason) == count, reason
+
+
+async def test_serialising_is_a_stage_of_single_and_batched_answers() -> None:
+    async with running() as stack:
+        body = {"history": ["i1"]}
+        await stack.client.post("/recommend", json=body)
+        await stack.client.post("/v1/recommend/batch", json={"requests": [body]})
+        for stage in ("queue", "route", "encode", "score", "serialise"):
+            name = "canet_stage_duration_seconds_count"
+            assert await stack.metric(name, stage=stage) == 2, stage

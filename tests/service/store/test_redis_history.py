@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from service.store.contract import HistoryEntry, Interaction, StoreUnavailableError
+from service.store.contract import (
+    FORGET_SECONDS,
+    MOST_SHOWN,
+    HistoryEntry,
+    Interaction,
+    ShownTo,
+    StoreUnavailableError,
+)
 from service.store.keys import Keys
 from service.store.redis_config import RedisConfig
 from service.store.redis_history import RedisHistoryStore
+from service.store.shown import shown
+from service.ulid import Ulids
 
 KEYS = Keys()
 HISTORY, VERSION = KEYS.history("ada"), KEYS.version("ada")
@@ -114,7 +124,44 @@ async def test_histories_expire_and_delete_takes_everything_of_the_user(
     await raw.hset(KEYS.results("ada"), "x", "y")
     await raw.hset(KEYS.impressions("ada"), "x", "y")
     assert await store.delete("ada") is True
-    assert await raw.keys("canet:1:{u:ada}:*") == [VERSION.encode()]
+    left = {VERSION.encode(), KEYS.forgotten("ada").encode()}
+    assert set(await raw.keys("canet:1:{u:ada}:*")) == left
+    assert 0 < await raw.ttl(KEYS.forgotten("ada")) <= FORGET_SECONDS
+
+
+async def test_what_was_shown_expires_and_foreign_values_are_healed(
+    store: RedisHistoryStore, raw: Redis
+) -> None:
+    key, of = KEYS.impressions("ada"), ("ada", "r")
+    one = ShownTo(
+        user_id="ada",
+        recommendation_id="r",
+        shown=shown("stable", None, ["a"]),
+        made_at=time.monotonic(),
+    )
+    await raw.set(key, "foreign")
+    assert await store.recall([of]) == [None]
+    await store.remember([one])
+    assert await store.recall([of]) == [one.shown]
+    assert 0 < await raw.ttl(key) <= 24 * 3600
+    await raw.hset(key, "r", "foreign")
+    assert await store.recall([of]) == [None]
+    assert await raw.keys("canet:1:ev:*") == [], "the trainer is not told"
+
+
+async def test_ten_items_shown_stay_in_a_compact_listpack(
+    store: RedisHistoryStore, raw: Redis
+) -> None:
+    record = shown("candidate", "d4-w128-e128", [f"item-{number}" for number in range(10)])
+    for _ in range(MOST_SHOWN):
+        new = ShownTo(
+            user_id="ada", recommendation_id=Ulids()(), shown=record, made_at=time.monotonic()
+        )
+        await store.remember([new])
+    assert await raw.object("encoding", KEYS.impressions("ada")) == b"listpack"
+    used = await raw.memory_usage(KEYS.impressions("ada"))
+    assert used is not None
+    assert used < 4096
 
 
 async def test_a_small_history_stays_a_compact_listpack(
