@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 
 class CircuitBreaker:
-    """Closed until `threshold` consecutive failures, then open for `open_seconds`.
+    """Closed until `threshold` consecutive failures, then open until `probe` returns True.
 
-    After that one caller may probe (half-open): success closes, failure opens again.
-    For one event loop; not thread-safe.
+    Probing is the breaker's own work, every `probe_seconds`: no caller pays for finding out that
+    the server is still away, and it is found again also when nobody calls. For one event loop.
     """
 
     def __init__(
-        self,
-        *,
-        threshold: int,
-        open_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, threshold: int, probe_seconds: float, probe: Callable[[], Awaitable[bool]]
     ) -> None:
         self._threshold = threshold
-        self._open_seconds = open_seconds
-        self._clock = clock
+        self._probe_seconds = probe_seconds
+        self._probe = probe
         self._failures = 0
-        self._opened_at: float | None = None
+        self._probing: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused, save for the next probe."""
-        return self._opened_at is not None
-
-    def allow(self) -> bool:
-        """Return whether a call may go out now; when half-open, one per `open_seconds`."""
-        if self._opened_at is None:
-            return True
-        now = self._clock()
-        if now - self._opened_at < self._open_seconds:
-            return False
-        # A probe that never reports back must not close the door for good: the clock restarts.
-        self._opened_at = now
-        return True
+        """Whether calls should be refused."""
+        return self._probing is not None
 
     def succeeded(self) -> None:
-        """Record that the server answered, whatever it said."""
+        """Record that the server answered, whatever it said. An open breaker stays open."""
         self._failures = 0
-        self._opened_at = None
 
     def failed(self) -> None:
         """Record that the server did not answer."""
         self._failures += 1
-        if self._failures >= self._threshold:
-            self._opened_at = self._clock()
+        if self._failures >= self._threshold and self._probing is None:
+            self._probing = asyncio.create_task(self._until_it_answers(), name="redis-probe")
+
+    async def stop(self) -> None:
+        """Stop probing. Idempotent."""
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+
+    async def _until_it_answers(self) -> None:
+        while True:
+            await asyncio.sleep(self._probe_seconds)
+            if await self._probe():
+                break
+        self._failures = 0
+        self._probing = None

@@ -39,7 +39,8 @@ Command = tuple[str | bytes | int, ...]
 # Bounds one exchange: its replies are a few KB each, and all of them fail with it.
 MOST_TOGETHER = 64
 
-_SHARE_FOR_REPLICAS = 0.8
+# Servers look for overdue waits ten times a second.
+_WAIT_OVERDUE_SECONDS = 0.2
 
 
 class Script:
@@ -146,16 +147,17 @@ class RedisClient:
         seconds = self._config.write_timeout_seconds
         if not wanted:
             return await self._guarded(op, commands, seconds)
-        # The server gives up a little before we do, so that the connection can be kept.
-        patience = max(1, int(seconds * _SHARE_FOR_REPLICAS * 1000))
+        wait: Command = ("WAIT", wanted, max(1, int(seconds * 1000)))
         *replies, reached = await self._guarded(
-            op, [*commands, ("WAIT", wanted, patience)], seconds
+            op, [*commands, wait], seconds + _WAIT_OVERDUE_SECONDS
         )
-        if not isinstance(reached, int) or reached < wanted:
+        if any(isinstance(reply, ResponseError) for reply in replies):
+            return replies
+        if not isinstance(reached, int):
+            raise StoreUnavailableError(f"Redis refused to wait for replicas: {_reason(reached)}")
+        if reached < wanted:
             raise StoreUnavailableError(
                 f"Redis did not {op}: {reached} of {wanted} replicas have it"
-                if isinstance(reached, int)
-                else f"Redis refused to wait for replicas: {_reason(reached)}"
             )
         return replies
 

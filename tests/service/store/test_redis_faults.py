@@ -40,7 +40,7 @@ async def store(server: EmbeddedServer, observed: Observed) -> AsyncIterator[Red
         write_timeout_seconds=0.3,
         connect_timeout_seconds=0.3,
         breaker_failures=3,
-        breaker_open_seconds=0.2,
+        probe_seconds=0.05,
     )
     store = RedisHistoryStore(config, observe=lambda op, _, kind: observed.append((op, kind)))
     yield store
@@ -165,24 +165,48 @@ async def test_a_server_that_never_was(tmp_path: Path) -> None:
     await store.close()
 
 
-def test_the_breaker_opens_probes_and_closes() -> None:
-    now = 0.0
-    breaker = CircuitBreaker(threshold=2, open_seconds=1.0, clock=lambda: now)
+async def test_the_breaker_opens_probes_and_closes() -> None:
+    answers, asked = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def probe() -> bool:
+        asked.release()
+        return answers.is_set()
+
+    breaker = CircuitBreaker(threshold=2, probe_seconds=0.001, probe=probe)
+
+    def opened() -> bool:
+        return breaker.is_open
+
     breaker.failed()
     breaker.succeeded()
     breaker.failed()
-    assert breaker.allow(), "only consecutive failures count"
+    assert not opened(), "only consecutive failures count"
     breaker.failed()
-    assert breaker.is_open
-    assert not breaker.allow()
-    now = 1.0
-    assert breaker.allow(), "one probe"
-    assert not breaker.allow(), "and only one"
-    breaker.failed()
-    now = 1.9
-    assert not breaker.allow()
-    now = 2.0
-    assert breaker.allow()
-    breaker.succeeded()
-    assert breaker.allow()
-    assert not breaker.is_open
+    assert opened()
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await asked.acquire()
+        breaker.failed()
+        breaker.succeeded()
+        assert opened(), "what was under way when it opened does not close it"
+        answers.set()
+        while opened():  # noqa: ASYNC110 - told to nobody
+            await asyncio.sleep(0.001)
+        breaker.failed()
+        assert not opened(), "failures count from nought again"
+        answers.clear()
+        breaker.failed()
+        assert opened()
+        await breaker.stop()
+
+
+async def test_an_open_breaker_closes_though_nobody_calls(
+    server: EmbeddedServer, store: RedisHistoryStore
+) -> None:
+    send(server, signal.SIGSTOP)
+    await fail(store, 5)
+    send(server, signal.SIGCONT)
+    async with asyncio.timeout(20):
+        while store.is_open:  # noqa: ASYNC110 - told to nobody
+            await asyncio.sleep(0.02)
+    assert await store.recent("ada", 5) == []
