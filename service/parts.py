@@ -47,7 +47,10 @@ def history_store(settings: Settings, metrics: Metrics) -> HistoryStore:
             shown_ttl_seconds=settings.impressions_ttl,
         )
     config = _redis_config(settings, settings.redis_url.get_secret_value())
-    return RedisHistoryStore(config, observe=metrics.store_observed)
+    store = RedisHistoryStore(config, observe=metrics.store_observed)
+    metrics.redis_in_flight.set_function(lambda: float(store.in_flight))
+    metrics.redis_connections_limit.set(config.max_connections)
+    return store
 
 
 def blocklist(settings: Settings, metrics: Metrics) -> Blocklist:

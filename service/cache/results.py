@@ -96,7 +96,7 @@ def result_key(info: ModelInfo, price: Price, query: Query) -> bytes:
         (info.version, info.digest, info.price if price.base is None else price.base),
         query.history,
         (query.k, query.exclude_seen, query.exclude_items, query.candidates),
-        (_clauses(query.filter), query.strict_filter),
+        (_clauses(query.filter), query.strict_filter, query.blocked.digest),
         (compute.mode, compute.submodel, compute.max_ratio),
     )
     return hashlib.blake2b(to_json(parts), digest_size=_KEY_BYTES).digest()

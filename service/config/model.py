@@ -28,7 +28,8 @@ class Model(Section):
         Field(min_length=1, description="Serve this version and do not follow `CURRENT`."),
     ] = None
     reload_poll_seconds: Annotated[
-        float, Field(gt=0, le=3600, description="How often `CURRENT` is looked at.")
+        float,
+        Field(gt=0, le=3600, description="How often `CURRENT` and the blocklist are looked at."),
     ] = 2.0
     submodels: Annotated[
         Words,

@@ -121,6 +121,12 @@ class PopularRanking:
         self._places[self._rows] = np.arange(len(self._rows))
         self._scores = np.concatenate([np.asarray(scores), np.zeros(len(rest))])
 
+    def popularity(self) -> NDArray[np.float64]:
+        """Return every row's score, 0 for those not on the list; row 0 is padding."""
+        found = np.zeros(len(self._places))
+        found[self._rows] = self._scores
+        return found
+
     def top(
         self, k: int, *, excluded: set[int], allowed: Mask | None, candidates: set[int] | None
     ) -> list[tuple[int, float]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.catalog import Catalog
+from service.engine.blocked import BlockedIndex, BlockedRows
 from service.engine.contract import Query
 from service.engine.eligibility import AttributeIndex, Mask, Rows
 from service.engine.selection import Floats
@@ -30,6 +31,8 @@ class Prepared:
     candidates: Rows | None
     """Ascending and distinct."""
     allowed: Mask | None
+    """Rows that pass the filter."""
+    blocked: BlockedRows | None
     bucket: int = 0
     place: int = 0
     reason: str = "router"
@@ -42,9 +45,19 @@ class Prepared:
         """Return the candidates as a set; None when every row is one."""
         return None if self.candidates is None else set(self.candidates.tolist())
 
+    def open_rows(self) -> Mask | None:
+        """Return which rows blocklist and filter leave; None when all."""
+        if self.blocked is None or self.allowed is None:
+            return self.allowed if self.blocked is None else self.blocked.open_V
+        return self.allowed & self.blocked.open_V
+
 
 def prepare(
-    query: Query, catalog: Catalog, attributes: AttributeIndex, max_length: int
+    query: Query,
+    catalog: Catalog,
+    attributes: AttributeIndex,
+    blocked: BlockedIndex,
+    max_length: int,
 ) -> Prepared:
     """Return the query in rows; unknown external ids are dropped and named in `missing`."""
     known, missing = catalog.encode(query.history)
@@ -67,6 +80,7 @@ def prepare(
         excluded=excluded,
         candidates=candidates,
         allowed=attributes.mask(query.filter) if query.filter is not None else None,
+        blocked=blocked.rows(query.blocked),
     )
 
 
@@ -85,4 +99,6 @@ def close_ineligible(scores_BV: Floats, batch: Sequence[Prepared]) -> None:
         if one.allowed is not None:
             np.copyto(scores_BV[place, : len(one.allowed)], -np.inf, where=~one.allowed)
         closed.append(one.excluded + place * columns)
+        if one.blocked is not None:
+            closed.append(one.blocked.rows + place * columns)
     scores_BV.reshape(-1)[np.concatenate(closed)] = -np.inf

@@ -127,7 +127,7 @@ def _plain(one: Prepared) -> Wanted:
         k=one.query.k,
         excluded=one.excluded,
         candidates=one.candidates,
-        allowed_V=one.allowed,
+        allowed_V=one.open_rows(),
     )
 
 

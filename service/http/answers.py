@@ -221,6 +221,32 @@ class ModelAnswer(Answer):
     sides: dict[str, SideAnswer]
 
 
+class BlockedItemAnswer(Answer):
+    """One item that nobody is shown."""
+
+    item_id: str
+    since: str
+
+
+class BlocklistAnswer(Answer):
+    """All items that nobody is shown, by id; at most `limit`."""
+
+    items: list[BlockedItemAnswer]
+    size: int
+    limit: int
+    revision: int
+    """Rises with every change."""
+
+
+class BlocklistChangeAnswer(Answer):
+    """How many items were newly blocked and unblocked, and how many are blocked now."""
+
+    added: int
+    removed: int
+    size: int
+    revision: int
+
+
 class PriceAnswer(Answer):
     """What routing pays for compute; `pressure` is 0 without overload and 1 at its height."""
 

@@ -31,11 +31,12 @@ async def readyz(request: Request) -> Response:
     checks = {
         "model": _model_check(here.models),
         "redis": "ok" if up else "down",
+        "blocklist": "ok" if here.blocklist.known else "unknown",
         "lifetime": "draining" if here.lifetime.draining else "ok",
     }
     needed = ["model", "lifetime"]
     if here.settings.ready_requires_redis:
-        needed.append("redis")
+        needed += ["redis", "blocklist"]
     ready = all(checks[name] in {"ok", "fallback"} for name in needed)
     problems: dict[str, str | None] = {
         "model": here.models.problem,

@@ -25,7 +25,7 @@ async def read_history(request: Request, user_id: UserId, limit: Limit = 100) ->
     _note_user(request, user_id)
     entries = await services(request).store.entries(user_id, limit)
     items = [
-        HistoryItemAnswer(item_id=entry.external_id, timestamp=_rfc3339(entry.timestamp_ms))
+        HistoryItemAnswer(item_id=entry.external_id, timestamp=rfc3339(entry.timestamp_ms))
         for entry in entries
     ]
     return reply(request, HistoryAnswer(items=items, length=len(items)))
@@ -86,6 +86,7 @@ def _note_user(request: Request, user_id: str) -> None:
     exchange(request).fields["user"] = services(request).hash_user(user_id)
 
 
-def _rfc3339(milliseconds: int) -> str:
+def rfc3339(milliseconds: int) -> str:
+    """Return Unix milliseconds as text."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

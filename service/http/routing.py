@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from service.http import answers as out
 from service.http import (
+    routes_blocklist,
     routes_events,
     routes_model,
     routes_price,
@@ -17,6 +18,7 @@ from service.http import (
     routes_users,
 )
 from service.http import schemas as body
+from service.http.blocklist_bodies import BlocklistBody, BlocklistChangeRequest
 from service.http.direct import Shortcut
 from service.http.endpoint import Endpoint
 from service.http.openapi import document, extra, responses
@@ -151,6 +153,29 @@ ENDPOINTS: Sequence[Endpoint] = (
         sends=body.TrafficRequest,
         answer=out.ModelAnswer,
         failures=(400, 401, 403, 413, 415, 422, 503),
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/admin/blocklist",
+        handler=routes_blocklist.read_blocklist,
+        scope="admin",
+        answer=out.BlocklistAnswer,
+        failures=(401, 403, 503),
+    ),
+    *(
+        Endpoint(
+            method=method,
+            path="/v1/admin/blocklist",
+            handler=handler,
+            scope="admin",
+            sends=sends,
+            answer=out.BlocklistChangeAnswer,
+            failures=_WRITING,
+        )
+        for method, handler, sends in (
+            ("POST", routes_blocklist.change_blocklist, BlocklistChangeRequest),
+            ("PUT", routes_blocklist.replace_blocklist, BlocklistBody),
+        )
     ),
     Endpoint(
         method="GET",

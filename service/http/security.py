@@ -58,6 +58,9 @@ def require(scope: AuthScope) -> Callable[[Request], Coroutine[Any, Any, None]]:
                 headers={"WWW-Authenticate": "ApiKey"},
             )
         await _count(request, f"key:{key.digest.hex()[:32]}")
+        if scope == "admin":
+            # Who changed something; the hash's beginning tells keys apart and opens nothing.
+            exchange(request).fields["key"] = key.digest.hex()[:12]
         if scope not in key.scopes:
             raise ProblemError("forbidden", f"This route needs a key of scope {scope}.")
 

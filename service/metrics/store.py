@@ -20,6 +20,12 @@ class StoreMetrics(Makers):
             "redis_errors_total", "Store operations that failed.", "op", "kind"
         )
         self.redis_up = self._gauge("redis_up", "1 while the store answers.")
+        self.redis_in_flight = self._gauge(
+            "redis_exchanges_in_flight", "Exchanges under way, those waiting to begin included."
+        )
+        self.redis_connections_limit = self._gauge(
+            "redis_connections_limit", "Most connections for them; 0 without a server."
+        )
         create(self.redis_duration, REDIS_OPS)
         create(self.redis_errors, REDIS_OPS, REDIS_KINDS)
 

@@ -15,7 +15,9 @@ from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from service.engine.contract import (
     AS_PUBLISHED,
+    NOTHING_BLOCKED,
     BatchTimings,
+    Blocked,
     Engine,
     ModelInfo,
     Price,
@@ -96,7 +98,9 @@ class FakeEngine:
     def popular(self, query: Query) -> Ranking:
         raise AssertionError("a trial asks for no popular items")
 
-    def similar(self, external_id: str, k: int) -> list[RankedItem]:
+    def similar(
+        self, external_id: str, k: int, blocked: Blocked = NOTHING_BLOCKED
+    ) -> list[RankedItem]:
         raise AssertionError("a trial asks for no similar items")
 
     def attributes(self, external_id: str) -> Mapping[str, Any]:
