@@ -5,11 +5,15 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.panels import GREEN, RED, YELLOW, Query, Row, dashboard, graph, number, rows
-from dashboards.promql import ANSWERING, mean, over, quantile, rate
+from dashboards.promql import ANSWERING, increase, over, rate
+from dashboards.shapes import NO_INSTANCE, NO_MODEL, levels, rates, ratios, spread
 
 NO_TRAINER = "no trainer running"
+NO_IMPRESSIONS = "no impressions reported"
 DAY = 86_400.0
-CLICKS = rate("canet_attributed_events_total", by="variant", where='type="click"')
+RELOADS = "canet_model_reloads_total"
+ATTRIBUTED = "canet_attributed_events_total"
+CLICKS = rate(ATTRIBUTED, by="variant", where='type="click"')
 
 
 def build() -> models.Dashboard:
@@ -20,7 +24,7 @@ def build() -> models.Dashboard:
             "Version and digest of every variant.",
             Query("canet_model_info == 1", "", as_table=True),
             hidden=("__name__", "job"),
-            empty="no model",
+            empty=NO_MODEL,
         ),
         number(
             "Age of the model",
@@ -29,7 +33,7 @@ def build() -> models.Dashboard:
             Query(
                 'time() - max(canet_model_trained_timestamp_seconds{variant="stable"} > 0)', "age"
             ),
-            empty="no model",
+            empty=NO_MODEL,
             width=6,
             steps=((0, GREEN), (3 * DAY, YELLOW), (7 * DAY, RED)),
         ),
@@ -37,10 +41,8 @@ def build() -> models.Dashboard:
             "Checkpoints refused",
             "In the time the dashboard shows. The log line of the reload says why.",
             "short",
-            Query(
-                'sum(increase(canet_model_reloads_total{result="refused"}[$__range]))', "refused"
-            ),
-            empty="no instance",
+            Query(increase(RELOADS, "$__range", where='result="refused"'), "refused"),
+            empty=NO_INSTANCE,
             width=6,
             steps=((0, GREEN), (0.5, RED)),
             decimals=0,
@@ -51,7 +53,7 @@ def build() -> models.Dashboard:
         "Model and trainer",
         "Which versions serve, how old and how good they are, and how variants compare.",
         top,
-        (_versions(), _quality(), _variants(), _trainer()),
+        (_versions(), _quality(), _variants(), _attribution(), _trainer()),
     )
 
 
@@ -59,12 +61,15 @@ def _versions() -> Row:
     return Row(
         "Versions and reloads",
         (
-            graph(
+            levels(
                 "Versions over time",
-                "Instances by version and variant; a swap shows as one line ending, one starting.",
+                "Instances by variant and version; a swap shows as one line ending, one starting.",
                 "short",
-                Query("count by (version, variant) (canet_model_info)", "{{variant}} {{version}}"),
-                empty="no model",
+                "canet_model_info",
+                "variant, version",
+                how="count",
+                empty=NO_MODEL,
+                width=12,
                 stacked=True,
             ),
             graph(
@@ -75,14 +80,24 @@ def _versions() -> Row:
                     "time() - max by (variant) (canet_model_trained_timestamp_seconds > 0)",
                     "{{variant}}",
                 ),
-                empty="no model",
+                empty=NO_MODEL,
+                width=12,
             ),
             graph(
                 "Load attempts by result",
                 "Finished load attempts over five minutes.",
                 "short",
-                Query("sum by (result) (increase(canet_model_reloads_total[5m]))", "{{result}}"),
-                empty="no instance",
+                Query(increase(RELOADS, "5m", by="result"), "{{result}}"),
+                empty=NO_INSTANCE,
+                width=12,
+            ),
+            graph(
+                "Instances on an older version",
+                "They serve an older model because the wanted one cannot be loaded.",
+                "short",
+                Query("sum(canet_model_fallback)", "instances"),
+                empty=NO_INSTANCE,
+                width=12,
             ),
         ),
     )
@@ -92,29 +107,26 @@ def _quality() -> Row:
     return Row(
         "Offline accuracy, as the checkpoints tell it",
         (
-            graph(
+            levels(
                 "NDCG@10 over time",
                 "On the test split of each served version: the full network alone, and as routed.",
                 "short",
-                Query(
-                    "max by (variant, metric) "
-                    '(canet_model_offline_metric{metric=~"(full|routed)_ndcg_10"})',
-                    "{{variant}} {{metric}}",
-                ),
-                empty="no model",
+                "canet_model_offline_metric",
+                "variant, metric",
+                where='metric=~"(full|routed)_ndcg_10"',
+                empty=NO_MODEL,
                 width=12,
             ),
-            graph(
+            levels(
                 "Compute used, as evaluated",
                 "FLOPs as routed over the full network's, on the test split.",
                 "percentunit",
-                Query(
-                    'max by (variant) (canet_model_offline_metric{metric="routed_flops_ratio"})',
-                    "{{variant}}",
-                ),
-                empty="no model",
-                top=1,
+                "canet_model_offline_metric",
+                "variant",
+                where='metric="routed_flops_ratio"',
+                empty=NO_MODEL,
                 width=12,
+                top=1,
             ),
         ),
     )
@@ -124,19 +136,13 @@ def _variants() -> Row:
     return Row(
         "Candidate against stable, and the shadow",
         (
-            graph(
+            rates(
                 "Answers by variant",
                 "Recommendations a second by variant.",
                 "reqps",
-                Query(rate("canet_recommendations_total", by="variant"), "{{variant}}"),
+                "canet_recommendations_total",
+                "variant",
                 stacked=True,
-            ),
-            graph(
-                "Clicks per shown item",
-                "Clicks that name a recommendation over items reported as shown.",
-                "percentunit",
-                Query(over(CLICKS, rate("canet_impressions_total", by="variant")), "{{variant}}"),
-                empty="no impressions reported",
             ),
             graph(
                 "CPU time per answer by variant",
@@ -149,44 +155,90 @@ def _variants() -> Row:
                     ),
                     "{{variant}}",
                 ),
+                empty="no answers of the model",
             ),
-            graph(
-                "Events that name a recommendation",
-                "A second, by type.",
-                "ops",
-                Query(rate("canet_attributed_events_total", by="type"), "{{type}}"),
-                empty="no instance",
-            ),
-            graph(
-                "Overlap of shadow and stable",
-                "Shared items of both answers to the same request: quartiles and mean.",
-                "percentunit",
-                Query(quantile(0.25, "canet_shadow_overlap_ratio"), "lower quartile"),
-                Query(quantile(0.5, "canet_shadow_overlap_ratio"), "median"),
-                Query(mean("canet_shadow_overlap_ratio"), "mean"),
-                empty="no shadow",
-                top=1,
-            ),
-            graph(
-                "Requests of the shadow",
-                "Answers repeated by the shadow a second: compared, left out under load, failed.",
-                "reqps",
-                Query(rate("canet_shadow_requests_total", by="result"), "{{result}}"),
-                empty="no instance",
-            ),
-            graph(
+            rates(
                 "Candidate's failures",
                 "Queries a second that the stable version answered in the candidate's place.",
                 "reqps",
-                Query(rate("canet_candidate_failures_total", by="reason"), "{{reason}}"),
-                empty="no instance",
+                "canet_candidate_failures_total",
+                "reason",
             ),
-            graph(
+            spread(
+                "Overlap of shadow and stable",
+                "Shared items of both answers to the same request: lower quartile, median, mean.",
+                "percentunit",
+                "canet_shadow_overlap_ratio",
+                shares={0.25: "lower quartile", 0.5: "median"},
+                with_mean=True,
+                empty="no shadow",
+                top=1,
+            ),
+            rates(
+                "Requests of the shadow",
+                "Answers repeated by the shadow a second: compared, left out under load, failed.",
+                "reqps",
+                "canet_shadow_requests_total",
+                "result",
+            ),
+            rates(
                 "FLOPs of the shadow",
-                "What the shadow spends; it is no part of the savings.",
+                "What the shadow spends, by submodel; it is no part of the savings.",
                 "flops",
-                Query(rate("canet_shadow_flops_total", by="part"), "{{part}}"),
-                empty="no instance",
+                "canet_inference_flops_total",
+                "submodel",
+                where='variant="shadow"',
+                empty="no shadow",
+            ),
+        ),
+    )
+
+
+def _attribution() -> Row:
+    return Row(
+        "What came of recommendations",
+        (
+            graph(
+                "Clicks per shown item by variant",
+                "Clicks on recommended items over recommended items reported as shown, booked on "
+                "the variant that had recommended them.",
+                "percentunit",
+                Query(over(CLICKS, rate("canet_impressions_total", by="variant")), "{{variant}}"),
+                empty=NO_IMPRESSIONS,
+            ),
+            ratios(
+                "Events per shown item by submodel",
+                "Events of all types on recommended items over those shown, by the submodel that "
+                "had answered; `none` is popular items. Its users differ, not only its quality.",
+                "percentunit",
+                "canet_submodel_attributed_events_total",
+                "canet_submodel_impressions_total",
+                "submodel",
+                empty=NO_IMPRESSIONS,
+            ),
+            rates(
+                "Items shown by variant",
+                "Recommended items a second that were reported as shown.",
+                "ops",
+                "canet_impressions_total",
+                "variant",
+            ),
+            rates(
+                "Events booked on recommendations",
+                "A second, by type.",
+                "ops",
+                ATTRIBUTED,
+                "type",
+                width=12,
+            ),
+            rates(
+                "Events booked on none",
+                "Events a second that name a recommendation nobody knows, one that expired, one "
+                "without this item, or, as impressions, none.",
+                "ops",
+                "canet_unattributed_events_total",
+                "reason",
+                width=12,
             ),
         ),
     )
@@ -200,21 +252,22 @@ def _trainer() -> Row:
                 "Runs by result",
                 "Refreshes that ended in the hour before; `refused` is the gate's word.",
                 "short",
-                Query("sum by (result) (increase(canet_trainer_runs_total[1h]))", "{{result}}"),
+                Query(increase("canet_trainer_runs_total", "1h", by="result"), "{{result}}"),
                 empty=NO_TRAINER,
             ),
             graph(
                 "Refused by the gate",
                 "Models that were trained and not published in the day before, by reason.",
                 "short",
-                Query("sum by (reason) (increase(canet_trainer_refused_total[1d]))", "{{reason}}"),
+                Query(increase("canet_trainer_refused_total", "1d", by="reason"), "{{reason}}"),
                 empty=NO_TRAINER,
             ),
-            graph(
+            levels(
                 "NDCG@10 of the live and the new model",
                 "Both on the newest split, as the gate compares them.",
                 "short",
-                Query("max by (model) (canet_trainer_ndcg_10)", "{{model}}"),
+                "canet_trainer_ndcg_10",
+                "model",
                 empty=NO_TRAINER,
             ),
             number(

@@ -34,6 +34,8 @@ class Query:
     """The newest value of every series as a row of labels."""
     as_heat: bool = False
     """Cumulative buckets, told apart by `le`."""
+    exemplars: bool = False
+    """Show the traces that stand behind the buckets as points."""
 
 
 class _Common(Protocol):
@@ -264,6 +266,8 @@ def _target(query: Query, letter: str) -> prometheus.Dataquery:
         .editor_mode(QueryEditorMode.CODE)
         .ref_id(letter)
     )
+    if query.exemplars:
+        target = target.exemplar(True)
     if query.as_table:
         return target.instant().format(PromQueryFormat.TABLE)
     if query.as_heat:

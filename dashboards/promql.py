@@ -40,3 +40,10 @@ def mean(metric: str, *, by: str = "", where: str = "") -> str:
     return over(
         rate(f"{metric}_sum", by=by, where=where), rate(f"{metric}_count", by=by, where=where)
     )
+
+
+def increase(metric: str, over_time: str, *, by: str = "", where: str = "") -> str:
+    """Return the summed growth of a counter over a time such as `1h`."""
+    grouped = f" by ({by})" if by else ""
+    selector = f"{{{where}}}" if where else ""
+    return f"sum{grouped} (increase({metric}{selector}[{over_time}]))"

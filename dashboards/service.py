@@ -5,12 +5,15 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from dashboards.panels import GREEN, RED, YELLOW, Query, Row, dashboard, graph, heat, number
-from dashboards.promql import RECOMMEND, mean, over, quantile, rate
+from dashboards.promql import RATE, RECOMMEND, over, quantile, rate
+from dashboards.shapes import NO_INSTANCE, levels, means, rates, slowest, spread
 
 REQUESTS = "canet_http_requests_total"
 DURATION = "canet_http_request_duration_seconds"
+STAGE = "canet_stage_duration_seconds"
 FAILED = rate(REQUESTS, where='status=~"5.."')
 ANSWERS = "canet_recommendations_total"
+CACHE = "canet_cache_requests_total"
 
 
 def build() -> models.Dashboard:
@@ -26,10 +29,7 @@ def build() -> models.Dashboard:
             "Server errors",
             "Share of the answers with a status of 500 or above. The objective is 0.1 %.",
             "percentunit",
-            Query(
-                over(f"({FAILED} or vector(0))", rate(REQUESTS)),
-                "errors",
-            ),
+            Query(over(f"({FAILED} or vector(0))", rate(REQUESTS)), "errors"),
             steps=((0, GREEN), (0.001, YELLOW), (0.01, RED)),
             decimals=2,
         ),
@@ -55,7 +55,7 @@ def build() -> models.Dashboard:
         "Rate, errors and duration of the API, where the time goes, what waits and what is "
         "degraded.",
         top,
-        (_red(), _time(), _load(), _answers()),
+        (_red(), _time(), _overload(), _batches(), _answers(), _events()),
     )
 
 
@@ -63,23 +63,36 @@ def _red() -> Row:
     return Row(
         "Rate, errors, duration",
         (
-            graph(
+            rates(
                 "Requests by route",
                 "Answered requests a second by route template; `unmatched` is what has none.",
                 "reqps",
-                Query(rate(REQUESTS, by="route"), "{{route}}"),
+                REQUESTS,
+                "route",
             ),
-            graph(
+            rates(
                 "Answers by status",
                 "Answered requests a second by status.",
                 "reqps",
-                Query(rate(REQUESTS, by="status"), "{{status}}"),
+                REQUESTS,
+                "status",
             ),
-            graph(
+            rates(
+                "Server errors by route",
+                "Answers a second with a status of 500 or above, by route template.",
+                "reqps",
+                REQUESTS,
+                "route",
+                where='status=~"5.."',
+            ),
+            slowest(
                 "Duration by route, p95",
                 "From the first byte in to the last out.",
-                "s",
-                Query(quantile(0.95, DURATION, by="route"), "{{route}}"),
+                DURATION,
+                "route",
+                0.95,
+                exemplars=True,
+                width=24,
             ),
         ),
     )
@@ -95,34 +108,35 @@ def _time() -> Row:
                 "s",
                 rate(f"{DURATION}_bucket", by="le", where=RECOMMEND),
             ),
-            graph(
+            spread(
                 "Recommend latency",
-                "Median, 95th and 99th percentile of recommendations.",
+                "Median, 95th and 99th percentile of recommendations; points are sampled traces.",
                 "s",
-                Query(quantile(0.5, DURATION, where=RECOMMEND), "p50"),
-                Query(quantile(0.95, DURATION, where=RECOMMEND), "p95"),
-                Query(quantile(0.99, DURATION, where=RECOMMEND), "p99"),
+                DURATION,
+                shares={0.5: "p50", 0.95: "p95", 0.99: "p99"},
+                where=RECOMMEND,
+                exemplars=True,
                 width=12,
             ),
-            graph(
+            means(
                 "Mean time by stage",
                 "Redis, queue and serialising are per request; route, encode and score per batch.",
-                "s",
-                Query(mean("canet_stage_duration_seconds", by="stage"), "{{stage}}"),
+                STAGE,
+                "stage",
                 width=12,
             ),
-            graph(
+            slowest(
                 "Time by stage, p99",
                 "The slowest hundredth of every stage.",
-                "s",
-                Query(quantile(0.99, "canet_stage_duration_seconds", by="stage"), "{{stage}}"),
+                STAGE,
+                "stage",
                 width=12,
             ),
         ),
     )
 
 
-def _load() -> Row:
+def _overload() -> Row:
     return Row(
         "Load and overload",
         (
@@ -133,47 +147,78 @@ def _load() -> Row:
                 Query("sum(canet_queue_depth)", "queue"),
                 Query("sum(canet_http_requests_in_flight)", "in flight"),
                 Query("sum(canet_admission_limit)", "admitted at most"),
-                empty="no instance",
+                empty=NO_INSTANCE,
             ),
             graph(
                 "Overload pressure",
                 "0: the price as set; 1: the smallest networks answer. Then requests are refused.",
                 "percentunit",
                 Query("max(canet_overload_pressure)", "pressure"),
-                empty="no instance",
+                empty=NO_INSTANCE,
                 top=1,
             ),
             graph(
+                "Price under overload",
+                "What routing pays for compute now, the surcharge of overload included.",
+                "short",
+                Query("max(canet_compute_price)", "price"),
+                Query('max(canet_compute_price_reason{reason="overload"})', "raised by overload"),
+                empty=NO_INSTANCE,
+            ),
+            rates(
                 "Turned away",
                 "Requests a second answered with 429, by reason.",
                 "reqps",
-                Query(rate("canet_refused_total", by="reason"), "{{reason}}"),
-                empty="no instance",
+                "canet_refused_total",
+                "reason",
             ),
             graph(
-                "Batch size",
-                "Queries per engine call.",
-                "short",
-                Query(quantile(0.5, "canet_batch_size"), "median"),
-                Query(quantile(0.95, "canet_batch_size"), "95th percentile"),
-                Query(mean("canet_batch_size"), "mean"),
+                "Queries refused by the full queue",
+                "Queries a second for which the queue had no room.",
+                "reqps",
+                Query(rate("canet_queue_rejected_total"), "refused"),
+                empty=NO_INSTANCE,
             ),
             graph(
-                "Batches",
-                "Engine calls a second.",
-                "ops",
-                Query(rate("canet_batch_size_count"), "batches"),
-            ),
-            graph(
-                "Process CPU and memory",
+                "Process CPU",
                 "Cores that the processes use.",
                 "short",
                 Query(
-                    'sum by (instance) (rate(process_cpu_seconds_total{job="canet"}'
-                    "[$__rate_interval]))",
+                    f'sum by (instance) (rate(process_cpu_seconds_total{{job="canet"}}{RATE}))',
                     "{{instance}}",
                 ),
-                empty="no instance",
+                empty=NO_INSTANCE,
+            ),
+        ),
+    )
+
+
+def _batches() -> Row:
+    return Row(
+        "Batches",
+        (
+            spread(
+                "Batch size",
+                "Queries per engine call.",
+                "short",
+                "canet_batch_size",
+                with_mean=True,
+            ),
+            rates(
+                "Why batches were released",
+                "Engine calls a second: `full`; `idle`, the worker had nothing to do; `alone`, one "
+                "query behind another batch; `waited`, its oldest query had; `stopping`.",
+                "ops",
+                "canet_batch_released_total",
+                "reason",
+            ),
+            levels(
+                "Memory",
+                "Resident memory of each process.",
+                "bytes",
+                "process_resident_memory_bytes",
+                "instance",
+                where='job="canet"',
             ),
         ),
     )
@@ -183,11 +228,20 @@ def _answers() -> Row:
     return Row(
         "What was answered",
         (
-            graph(
+            rates(
                 "Recommendations by source",
                 "By the model, from the cache, or popular items for lack of a history or of time.",
                 "reqps",
-                Query(rate(ANSWERS, by="source"), "{{source}}"),
+                ANSWERS,
+                "source",
+                stacked=True,
+            ),
+            rates(
+                "Popular answers by why",
+                "A second: nobody known, the history store away, or the deadline passed.",
+                "reqps",
+                "canet_popular_answers_total",
+                "reason",
                 stacked=True,
             ),
             graph(
@@ -204,20 +258,11 @@ def _answers() -> Row:
                 "Share of the look-ups that found an answer.",
                 "percentunit",
                 Query(
-                    over(
-                        rate("canet_cache_requests_total", by="cache", where='result="hit"'),
-                        rate("canet_cache_requests_total", by="cache"),
-                    ),
+                    over(rate(CACHE, by="cache", where='result="hit"'), rate(CACHE, by="cache")),
                     "{{cache}}",
                 ),
                 empty="no look-ups",
                 top=1,
-            ),
-            graph(
-                "Events by result",
-                "Events a second that were new, known before, or refused.",
-                "ops",
-                Query(rate("canet_events_total", by="result"), "{{result}}"),
                 width=12,
             ),
             graph(
@@ -226,6 +271,36 @@ def _answers() -> Row:
                 "ops",
                 Query(rate("canet_unknown_items_total"), "unknown"),
                 width=12,
+            ),
+        ),
+    )
+
+
+def _events() -> Row:
+    return Row(
+        "Events",
+        (
+            rates(
+                "Events by result",
+                "Events a second that were new, known before, or refused.",
+                "ops",
+                "canet_events_total",
+                "result",
+            ),
+            rates(
+                "Events by type",
+                "Events a second by type; unusual ones are `other`.",
+                "ops",
+                "canet_events_total",
+                "type",
+            ),
+            rates(
+                "Recommendations remembered",
+                "A second, so that events can be booked on them: kept, or lost because the store "
+                "was away or behind.",
+                "ops",
+                "canet_recommendation_records_total",
+                "result",
             ),
         ),
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from prometheus_client import exposition
-from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +13,7 @@ from service.http.body import reply
 from service.http.context import services
 from service.http.problems import KINDS
 from service.lifecycle.contract import SIDES, ModelManager
+from service.metrics.exposition import exposed
 
 PING_SECONDS = 1.0
 
@@ -62,12 +61,7 @@ def _model_check(models: ModelManager) -> str:
 async def metrics(request: Request) -> Response:
     """Return every metric, as OpenMetrics where the caller accepts it, else as plain text."""
     registry = services(request).metrics.registry
-    if "application/openmetrics-text" in request.headers.get("accept", ""):
-        # The library leaves this function untyped.
-        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
-        kind = openmetrics.CONTENT_TYPE_LATEST
-    else:
-        text, kind = exposition.generate_latest(registry), exposition.CONTENT_TYPE_LATEST
+    text, kind = await exposed(registry, request.headers.get("accept", ""))
     return Response(text, headers={"content-type": kind})
 
 

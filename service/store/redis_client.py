@@ -83,6 +83,11 @@ class RedisClient:
         """Whether the circuit breaker refuses calls."""
         return self._breaker.is_open
 
+    @property
+    def in_flight(self) -> int:
+        """Exchanges under way, those that wait for a connection included."""
+        return len(self._exchanges)
+
     async def read(self, op: str, command: Command) -> Any:
         """Return the command's reply; a ResponseError is returned, not raised.
 

@@ -51,6 +51,11 @@ class RedisHistoryStore:
         """Whether the circuit breaker refuses calls."""
         return self._client.is_open
 
+    @property
+    def in_flight(self) -> int:
+        """Exchanges with the server under way, those that wait for a connection included."""
+        return self._client.in_flight
+
     async def append(self, interactions: Sequence[Interaction]) -> list[bool]:
         """Make the interactions durable, history and event stream in one step per user.
 

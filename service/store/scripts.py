@@ -162,6 +162,8 @@ DELETE = (
 local held = redis.call('DEL', KEYS[1], KEYS[3], KEYS[4])
 forget(KEYS[5])
 bump(KEYS[2])
+-- The key names the user: no longer than the oldest answer that it has to outlive.
+redis.call('EXPIRE', KEYS[2], 86400)
 tell('delete', ARGV[5])
 return held > 0 and 1 or 0
 """

@@ -9,25 +9,18 @@ import re
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
-from prometheus_client import (
-    GC_COLLECTOR,
-    PLATFORM_COLLECTOR,
-    PROCESS_COLLECTOR,
-    CollectorRegistry,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.price_curve import CurvePoint
 from service.engine.contract import PARTS, BatchTimings, Part, Work
-from service.http.problems import KINDS
 from service.http.routing import ENDPOINTS
-from service.lifecycle.contract import Variant
-from service.metrics.labels import METHODS, MOST_SUBMODELS, OFFLINE_METRICS, UNMATCHED
+from service.metrics.exposition import exposed
 from service.metrics.metrics import Metrics
+from tests.service.everything import in_use
 from tests.service.fakes import SMALL, FakeEngine, info, running
 from training.refresh.metrics import RefreshMetrics
 
@@ -178,27 +171,38 @@ def test_a_shadow_costs_time_but_is_neither_spent_nor_saved() -> None:
     assert registry.get_sample_value("canet_inference_cpu_seconds_total", labels) == 0.5
 
 
-def test_with_everything_in_use_there_are_fewer_than_2000_series() -> None:
-    """36 submodels, three variants, every route with every status, every method without one."""
+def test_with_everything_in_use_there_are_at_most_2000_series() -> None:
+    assert len(series(in_use())) <= 2000
+
+
+async def test_the_text_written_in_pieces_is_the_librarys_own_and_small() -> None:
     registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    submodels = tuple(replace(SMALL, name=f"d{number}-w8-e8") for number in range(MOST_SUBMODELS))
-    offline = dict.fromkeys(OFFLINE_METRICS, 0.5)
-    model = replace(info(), submodels=submodels, offline_metrics=offline)
-    for variant in get_args(Variant):
-        metrics.model_loaded(model, loaded_at_unix=1.0, variant=variant)
-    metrics.create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
-    for status in {200, 204, *(kind.status for kind in KINDS.values())}:
-        for endpoint in ENDPOINTS:
-            metrics.http_answered(endpoint.method, endpoint.path, status, 0.01)
-    for method in (*METHODS, "ODD"):
-        for status in (404, 405, 413):
-            metrics.http_answered(method, UNMATCHED, status, 0.01)
-    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-        registry.register(collector)
-    assert len(series(registry)) <= 2000
-    # What a scrape costs is this text; the service under test answers both formats with it.
-    assert len(generate_latest(registry)) < 300_000
+    Metrics(registry).create_routes((endpoint.method, endpoint.path) for endpoint in ENDPOINTS)
+    plain, kind = await exposed(registry, "text/plain")
+    assert (plain, kind) == (
+        exposition.generate_latest(registry),
+        exposition.CONTENT_TYPE_LATEST,
+    )
+    found, kind = await exposed(registry, "application/openmetrics-text;version=1.0.0")
+    assert found == openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+    assert kind == openmetrics.CONTENT_TYPE_LATEST
+    whole, _ = await exposed(in_use(), "text/plain")
+    assert len(whole) < 250_000
+
+
+async def test_requests_are_answered_while_a_scrape_is_written() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    await exposed(in_use(), "text/plain")
+    task.cancel()
+    assert turns > 30
 
 
 def test_the_budget_follows_the_price_and_the_curve_of_the_model_that_serves() -> None:
