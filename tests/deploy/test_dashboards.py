@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from dashboards.files import rendered
-from tests.deploy.files import DASHBOARDS, ROOT, compose, dashboards, panels, read_yaml
+from service.metrics.metrics import Metrics
+from tests.deploy.files import (
+    DASHBOARDS,
+    ROOT,
+    compose,
+    dashboards,
+    env_file,
+    panels,
+    read_yaml,
+    variables,
+)
 
 BOARDS = dashboards()
 
@@ -69,3 +82,28 @@ def test_the_data_source_is_the_composes_prometheus() -> None:
     assert host in compose()["services"]
     config = read_yaml(ROOT / "docker/prometheus/prometheus.yml")
     assert source["jsonData"]["timeInterval"] == config["global"]["scrape_interval"]
+
+
+def test_exemplars_lead_to_the_traces_that_compose_names() -> None:
+    path = ROOT / "docker/grafana/provisioning/datasources/prometheus.yml"
+    (source,) = read_yaml(path)["datasources"]
+    (link,) = source["jsonData"]["exemplarTraceIdDestinations"]
+    # Grafana puts in its environment, and two dollars stand for the one of its own variable.
+    assert link["url"] == "${TRACES_URL}/$${__value.raw}"
+    (default,) = variables(compose()["services"]["grafana"]["environment"]["TRACES_URL"]).values()
+    assert urlsplit(default).scheme == "http"
+    assert env_file(ROOT / ".env.example")["TRACES_URL"] == default
+    metrics = Metrics(CollectorRegistry())
+    metrics.create_routes([("POST", "/recommend")])
+    metrics.http_answered("POST", "/recommend", 200, 0.004, trace_id="5" * 32)
+    text = openmetrics.generate_latest(metrics.registry).decode()  # type: ignore[no-untyped-call]
+    assert f'# {{{link["name"]}="{"5" * 32}"}} 0.004' in text
+
+
+def test_panels_of_request_durations_show_exemplars() -> None:
+    shown = [
+        panel["title"]
+        for panel in panels(BOARDS["service.json"])
+        if any(target.get("exemplar") for target in panel["targets"])
+    ]
+    assert shown == ["Duration by route, p95", "Recommend latency"]
