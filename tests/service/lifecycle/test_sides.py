@@ -53,6 +53,23 @@ async def make(tmp_path: Path, loads: Loads, observed: Observed) -> AsyncIterato
         await sides.stop()
 
 
+@pytest.mark.parametrize("percent", [0.5, 1.0, 10.0, 33.3, 50.0, 90.0, 99.0])
+def test_of_10000_users_everybody_stays_where_they_are_and_the_share_is_as_asked(
+    percent: float,
+) -> None:
+    users = [f"customer-{number:05d}@example.org" for number in range(10_000)]
+
+    def share(of: float) -> list[bool]:
+        return [in_share(user, percent=of, salt="candidate\0canet") for user in users]
+
+    drawn = share(percent)
+    assert share(percent) == drawn, "asked again, by any replica"
+    assert all(now or not before for before, now in zip(drawn, share(percent * 1.01), strict=True))
+    # Of all who might have been drawn, one in a million shares lies further off.
+    deviation = (10_000 * percent / 100 * (1 - percent / 100)) ** 0.5
+    assert abs(sum(drawn) - 100 * percent) < 4.9 * deviation
+
+
 def test_a_share_is_sticky_grows_and_is_about_as_large_as_asked() -> None:
     def share(percent: float, salt: str = "a") -> set[str]:
         return {user for user in USERS if in_share(user, percent=percent, salt=salt)}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.checkpoint.read import read_checkpoint
+from tests.models.published import publish_random
 from training.evaluate.evaluation import Evaluation
 from training.evaluate.report import Row
 from training.refresh.errors import RefusedError
-from training.refresh.gate import Gate, Live, judge
+from training.refresh.gate import REASONS, Gate, Live, judge, replay_golden
 
 LIVE = Live(version="v1", ndcg_10=0.2, cases=90, items=100, rows=1000)
 
@@ -67,6 +71,21 @@ def test_what_is_refused_and_why(
     with pytest.raises(RefusedError) as caught:
         judge(gate, found(**figures), LIVE, items=items, rows=rows)
     assert caught.value.reason == reason
+
+
+def test_golden_answers_that_do_not_repeat_are_refused(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(tmp_path / publish_random(tmp_path))
+    replay_golden(checkpoint)
+    first, *others = checkpoint.golden
+    for score in (first.scores[0] + 0.01, float("nan")):
+        changed = replace(first, scores=(score, *first.scores[1:]))
+        with pytest.raises(RefusedError, match="golden query 1 on") as caught:
+            replay_golden(replace(checkpoint, golden=(changed, *others)))
+        assert caught.value.reason == "golden"
+
+
+def test_every_reason_is_counted_from_the_start() -> None:
+    assert set(REASONS) == {"accuracy", "savings", "size", "golden"}
 
 
 @pytest.mark.parametrize(
