@@ -23,7 +23,7 @@ async def test_whoever_acknowledged_it_everybody_answers_with_it(
     version = publish_random(tmp_path)
     engine = engine_of(tmp_path, version)
     changes = {"result_ttl": result_ttl, "reload_poll_seconds": 3600}
-    sources = []
+    sources: list[str] = []
 
     async def user(name: str, seed: int) -> None:
         generator = random.Random(seed)

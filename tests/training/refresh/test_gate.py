@@ -80,7 +80,7 @@ def test_golden_answers_that_do_not_repeat_are_refused(tmp_path: Path) -> None:
     for score in (first.scores[0] + 0.01, float("nan")):
         changed = replace(first, scores=(score, *first.scores[1:]))
         with pytest.raises(RefusedError, match="golden query 1 on") as caught:
-            replay_golden(replace(checkpoint, golden=(changed, *others)))
+            replay_golden(replace(checkpoint, golden=[changed, *others]))
         assert caught.value.reason == "golden"
 
 
