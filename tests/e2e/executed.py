@@ -24,7 +24,8 @@ class Executed:
 
     Shapes are recorded where the engine hands them over; FLOPs are those that torch's counter
     finds when the reference network runs on one history of that shape, times the histories. Where
-    the catalog is searched, the rows looked at are the search's own count.
+    the catalog is searched, no torch runs: the multiply-adds are the search's own count, which
+    tests/models/search/test_multiply_adds.py holds against the calls of its innermost functions.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """The FLOP counters equal what torch's own counter finds in the shapes that were executed.
 
-CI asks 1,500 times at 3,000 items. CANET_LONG_TESTS=1 asks 10,000 times at 3,000, 100,000 and
-1,000,000 items, which takes a few minutes and 3 GB of memory. What is asked again meets the result
-cache.
+CI asks 1,500 times at 3,000 items, and 500 times with an index over them. CANET_LONG_TESTS=1 asks
+10,000 times at 3,000, 100,000 and 1,000,000 items, which takes a few minutes and 3 GB of memory.
+What is asked again meets the result cache.
 """
 
 from __future__ import annotations
@@ -17,22 +17,40 @@ import pytest
 
 from bench.synthetic_checkpoint import SyntheticModel, item_id, publish_synthetic
 from bench.synthetic_users import make_histories
-from service.engine.contract import PARTS
+from models.ranker import Ranker
+from models.search.search import INDEX_FROM_ROWS
+from service.engine import torch_engine
+from service.engine.contract import EVERY_SUBMODEL, PARTS
+from service.engine.scoring import Scorer, choose_scorer
 from service.engine.torch_engine import TorchEngine
 from tests.e2e.executed import Executed
 from tests.e2e.live import Live, live, until
 from tests.e2e.mix import send_mix
 
 LONG = os.environ.get("CANET_LONG_TESTS") == "1"
-SIZES = {3_000: 10_000, 100_000: 10_000, 1_000_000: 10_000} if LONG else {3_000: 1_500}
+PUBLISHED = INDEX_FROM_ROWS
+CASES = (
+    [(3_000, 10_000, PUBLISHED), (100_000, 10_000, PUBLISHED), (1_000_000, 10_000, PUBLISHED)]
+    if LONG
+    else [(3_000, 1_500, PUBLISHED), (3_000, 500, 1)]
+)
 USERS = 200
 WITHIN = 0.01
 
 
-@pytest.mark.parametrize("items", SIZES)
+@pytest.mark.parametrize(("items", "requests", "index_from"), CASES)
 async def test_the_counters_are_true(
-    items: int, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+    items: int,
+    requests: int,
+    index_from: int,
+    tmp_path: Path,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def scorer(ranker: Ranker, **_: int) -> Scorer:
+        return choose_scorer(ranker, index_from=index_from)
+
+    monkeypatch.setattr(torch_engine, "choose_scorer", scorer)
     model = SyntheticModel(items=items, depth=3, width=64, emb_width=32, length=50)
     histories = make_histories(users=USERS, items=items, length=12, most=120)
     publish_synthetic(tmp_path, model, histories)
@@ -41,9 +59,10 @@ async def test_the_counters_are_true(
         executed = Executed(monkeypatch)
         for place, rows in enumerate(histories.rows):
             await service.tell(f"u{place}", *map(item_id, rows[-100:]))
-        answers = await ask_mix(service, model, SIZES[items])
+        answers = await ask_mix(service, model, requests)
         await until(lambda: service.metric("batch_size_count") == batches.finished)
 
+        assert bool(executed.searched) == (items >= index_from)
         spent = executed.flops()
         for part in PARTS:
             counted = service.metric("compute_flops_total", part=part)
@@ -64,6 +83,14 @@ async def test_the_counters_are_true(
         assert len({length for _, length in executed.encoded}) == len(executed.ranker.buckets)  # type: ignore[union-attr]
         assert len({place for place, _ in executed.encoded}) == len(model.served)
         assert any("deadline" in answer["degraded"] for answer in answers)
+        by_submodel = [
+            service.metric("inference_flops_total", variant="stable", submodel=name)
+            for name in (EVERY_SUBMODEL, *(one.name for one in model.served))
+        ]
+        assert sum(by_submodel) == sum(
+            service.metric("compute_flops_total", part=part) for part in PARTS
+        )
+        assert min(by_submodel) > 0
         for part in ("encoder", "scoring"):
             cpu = [
                 service.metric(
