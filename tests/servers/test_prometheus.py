@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.files import (
     ROOT,
@@ -51,6 +52,8 @@ class Stack:
 
     prometheus: str
     answers: list[dict[str, Any]]
+    before: str = ""
+    """What `/metrics` told when the models were loaded and nobody had asked yet."""
     exposition: str = ""
     at: float | None = None
     """When expressions are evaluated, Unix seconds; now while None."""
@@ -130,6 +133,7 @@ def stack(
         wait_until(lambda: stack.query('up{job="canet"}') == [1.0], 30, "no scrape")
         with httpx.Client(base_url=service, timeout=30, headers={"X-API-Key": KEY}) as client:
             experiment(client, second)
+            stack.before = client.get("/metrics").text
             for turn in range(6):
                 stack.answers.extend(ask(client, turn))
                 act(trained, turn)
@@ -273,6 +277,22 @@ def test_promtool_finds_nothing_to_complain_about(stack: Stack) -> None:
             [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30
         )
         assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+
+
+def test_load_makes_no_new_series_but_those_of_statuses_it_was_answered_with(
+    stack: Stack,
+) -> None:
+    new = series(stack.exposition) - series(stack.before)
+    assert {name for name, _ in new} <= {"canet_http_requests_total"}
+    assert series(stack.before) <= series(stack.exposition)
+
+
+def series(exposition: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    return {
+        (sample.name, frozenset(sample.labels.items()))
+        for family in text_string_to_metric_families(exposition)
+        for sample in family.samples
+    }
 
 
 def test_a_scrape_stays_small_and_events_are_booked(stack: Stack) -> None:

@@ -20,6 +20,7 @@ from service.engine.contract import PARTS, BatchTimings, Part, Work
 from service.http.routing import ENDPOINTS
 from service.metrics.exposition import exposed
 from service.metrics.metrics import Metrics
+from service.ulid import Ulids
 from tests.service.everything import in_use
 from tests.service.fakes import SMALL, FakeEngine, info, running
 from training.refresh.metrics import RefreshMetrics
@@ -36,7 +37,7 @@ def series(registry: CollectorRegistry) -> set[tuple[str, tuple[tuple[str, str],
 
 
 async def test_a_flood_of_paths_methods_users_and_scenarios_makes_no_new_series() -> None:
-    generator = random.Random(3)
+    generator, new_id = random.Random(3), Ulids()
 
     def word() -> str:
         return "".join(generator.choices("abcdefgh0123456789", k=12))
@@ -54,7 +55,10 @@ async def test_a_flood_of_paths_methods_users_and_scenarios_makes_no_new_series(
                 body = {"user_id": word(), "scenario": word()}
                 await stack.client.post("/recommend", json=body)
                 event = {"user_id": word(), "item_id": word(), "type": f"x{word()}"}
-                await stack.client.post("/v1/events", json={"events": [event]})
+                named = {**event, "recommendation_id": new_id()}
+                shown = {"user_id": word(), "type": "impression", "items": [word()]}
+                events = {"events": [event, named, shown, {**named, "type": "click"}]}
+                await stack.client.post("/v1/events", json=events)
 
         await flood(1)
         before = series(stack.app.state.services.metrics.registry)
