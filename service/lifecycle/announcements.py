@@ -79,7 +79,9 @@ class Announcements:
         while True:
             try:
                 async with self._client() as client, client.pubsub() as channel:
-                    await channel.subscribe(self._channel)
+                    # A server that accepts may still not answer.
+                    async with asyncio.timeout(_CONNECT_SECONDS):
+                        await channel.subscribe(self._channel)
                     wait = least
                     while True:
                         message = await channel.get_message(timeout=_LISTEN_SECONDS)

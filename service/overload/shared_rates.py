@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from service.config.values import Rate
 from service.overload.rates import LocalRates, Verdict
 from service.store.contract import StoreUnavailableError
@@ -30,6 +32,7 @@ class SharedRates:
     def __init__(self, rate: Rate, config: RedisConfig, observe: Observer) -> None:
         self._rate = rate
         self._prefix = f"{config.key_prefix}:rate"
+        self._patience_seconds = config.read_wait_seconds
         self._client = RedisClient(config, observe)
         self._local = LocalRates(rate)
 
@@ -37,10 +40,12 @@ class SharedRates:
         """Count one request of `caller`, unless it exceeds the rate; never raises."""
         arguments = (self._rate.requests, self._rate.seconds * 1_000_000)
         try:
-            replies = await self._client.write(
-                "rate", _TAKE, [((f"{self._prefix}:{caller}",), arguments)]
-            )
-        except StoreUnavailableError:
+            # A request waits for its count no longer than for its history.
+            async with asyncio.timeout(self._patience_seconds):
+                replies = await self._client.write(
+                    "rate", _TAKE, [((f"{self._prefix}:{caller}",), arguments)]
+                )
+        except (StoreUnavailableError, TimeoutError):
             return await self._local.take(caller)
         allowed, reset = replies[0]
         reset_seconds = float(reset) / 1_000_000

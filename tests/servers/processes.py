@@ -54,11 +54,15 @@ def answers(url: str) -> bool:
 def running(
     command: Sequence[str], ready_url: str, log: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process once `ready_url` answers 200; stopped by SIGTERM afterwards."""
+    """The process once `ready_url` answers 200; stopped by SIGTERM afterwards.
+
+    It sees the variables CANET_* of `environ` alone, not those that steer the tests.
+    """
+    inherited = {name: value for name, value in os.environ.items() if "CANET_" not in name}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **(environ or {})},
+            env={**inherited, **(environ or {})},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

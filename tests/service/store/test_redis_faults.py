@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from service.config.values import Rate
+from service.overload.shared_rates import SharedRates
 from service.store.breaker import CircuitBreaker
 from service.store.contract import Interaction, StoreUnavailableError
 from service.store.embedded import EmbeddedServer
@@ -155,6 +157,26 @@ async def test_tcp_with_a_password(tmp_path: Path) -> None:
                     await store.recent("ada", 5)
                 assert "wrong" not in str(refusal.value)
             await store.close()
+
+
+async def test_a_server_that_accepts_and_says_nothing_holds_nobody_up() -> None:
+    connections: list[asyncio.StreamWriter] = []
+    mute = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
+    url = f"redis://127.0.0.1:{mute.sockets[0].getsockname()[1]}/0"
+    # Opening a connection may take for ever; whoever asks does not wait for that.
+    config = RedisConfig(url=url, connect_timeout_seconds=3600.0)
+    store = RedisHistoryStore(config)
+    rates = SharedRates(Rate(requests=1, seconds=60), config, lambda *_: None)
+    async with asyncio.timeout(60):
+        with pytest.raises(StoreUnavailableError, match="in time"):
+            await store.recent("ada", 5)
+        assert (await rates.take("ada")).allowed
+        assert not (await rates.take("ada")).allowed
+    mute.close()
+    for connection in connections:
+        connection.close()
+    await rates.close()
+    await store.close()
 
 
 async def test_a_server_that_never_was(tmp_path: Path) -> None:
