@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service import impressions
 from service.engine.contract import RankedItem, Ranking
 from service.impressions import Impressions
 from service.ingest import Impression, Ingester
 from service.metrics.metrics import Metrics
-from service.store.contract import Interaction
+from service.store.contract import Interaction, ShownTo
 from service.store.memory_store import MemoryHistoryStore
 from service.store.shown import decode, encode, holds, shown
 from service.ulid import Ulids, made_at_ms
@@ -143,6 +145,37 @@ async def test_a_store_that_is_away_costs_records_and_nothing_else() -> None:
     await made.impressions.stop()
     assert made.count("recommendation_records", result="lost") == 1
     assert await made.impressions.recall([("ada", NEW_ID())]) == ["unavailable"]
+
+
+async def test_what_another_replica_has_not_written_yet_is_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(impressions, "_YOUNG_MS", 60_000)  # however slow this machine
+    store = MemoryHistoryStore()
+    here, there = room(store), room(store)
+    name = NEW_ID()
+    asking = asyncio.create_task(here.click("ada", "a", name))
+    await asyncio.sleep(0)
+    there.impressions.note("ada", name, ranking("a"), "stable")
+    await asking
+    assert here.count("attributed_events", type="click", variant="stable") == 1
+    await there.impressions.stop()
+
+
+async def test_many_recommendations_share_an_exchange() -> None:
+    class Store(MemoryHistoryStore):
+        sizes: ClassVar[list[int]] = []
+
+        async def remember(self, shown: Sequence[ShownTo]) -> None:
+            self.sizes.append(len(shown))
+            await super().remember(shown)
+
+    made = room(Store())
+    for _ in range(300):
+        made.impressions.note("ada", NEW_ID(), ranking("a"), "stable")
+    await made.impressions.stop()
+    assert Store.sizes == [256, 44]
+    assert made.count("recommendation_records", result="kept") == 300
 
 
 async def test_with_no_time_to_live_nothing_is_remembered() -> None:
