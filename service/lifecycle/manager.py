@@ -32,6 +32,9 @@ from service.lifecycle.workshop import Workshop
 
 logger = logging.getLogger(__name__)
 
+_REFUSED_BEFORE: Final = (
+    "version {} was refused before and has not changed since; the log, or a reload of it, says why"
+)
 _NO_CURRENT: Final = (
     "the model root has no CURRENT; publish a checkpoint, or name one with canet checkpoints pin"
 )
@@ -94,8 +97,7 @@ class CheckpointManager:
 
     async def start(self) -> None:
         """Load the pinned or CURRENT checkpoint, or an older sound one; then watch until `stop`."""
-        await self._look()
-        self._watcher.start()
+        await self._watcher.start()
 
     async def stop(self) -> None:
         """Stop watching and loading; the current engine stays usable. Idempotent."""
@@ -142,7 +144,10 @@ class CheckpointManager:
             elif wanted == self._settled:
                 self._problems.settle("current")
                 return
-            elif not await self._workshop.in_vain(wanted) and not self._attempts.busy:
+            elif await self._workshop.in_vain(wanted):
+                if "current" not in self._problems:
+                    self._problems.complain("current", _REFUSED_BEFORE.format(wanted))
+            elif not self._attempts.busy:
                 with suppress(ReloadRefusedError):
                     await self._exclusively(lambda: self._reload(None))
         if self._engine is None and self._pointer.pinned is None and not self._attempts.busy:

@@ -103,8 +103,7 @@ class SideModels:
 
     async def start(self) -> None:
         """Load the configured versions, then watch over refused ones until `stop`."""
-        await self._look()
-        self._watcher.start()
+        await self._watcher.start()
 
     async def stop(self) -> None:
         """Stop watching and loading. Idempotent."""

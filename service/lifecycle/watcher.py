@@ -26,9 +26,10 @@ class Watcher:
         """Look now instead of at the next poll; call it on the event loop."""
         self._noticed.set()
 
-    def start(self) -> None:
-        """Begin, with a poll's wait before the first look; call it once, on the event loop."""
+    async def start(self) -> None:
+        """Look once, then go on by itself; call it once."""
         assert self._task is None, "start is called once"
+        await self._looked()
         self._task = asyncio.create_task(self._watch(), name=f"{self._what}-watcher")
 
     async def stop(self) -> None:
@@ -43,7 +44,10 @@ class Watcher:
                 async with asyncio.timeout(self._poll_seconds):
                     await self._noticed.wait()
             self._noticed.clear()
-            try:
-                await self._look()
-            except Exception:
-                logger.exception("looking for a new %s failed", self._what)
+            await self._looked()
+
+    async def _looked(self) -> None:
+        try:
+            await self._look()
+        except Exception:
+            logger.exception("looking for a new %s failed", self._what)

@@ -4,6 +4,7 @@
     <dataset>/ops/s03-1795246800000.0-1795246899123.4.parquet   what batches ask to forget or merge
     <dataset>/ops/applied.parquet       the same of all batches whose wishes were carried out
     <dataset>/suppression.key           turns user ids into the keys that `ops` hold
+    <dataset>/FORMAT                    1: what the files hold
     <dataset>/.lock                     held by the one process that writes
 
 A file is one batch of one stream and its name the range of stream ids it stands for, so the
@@ -51,6 +52,7 @@ EVENTS_SCHEMA = pa.schema(
 )
 _NAME = re.compile(r"s(\d\d)-(\d+)\.(\d+)-(\d+)\.(\d+)\.parquet")
 _APPLIED = "applied.parquet"
+_FORMAT = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ class Part:
 class DataSet:
     """A data set opened for writing; made when it does not exist. One process at a time.
 
-    Raises BusyError when another process has it open, DataError when it cannot be written.
+    Raises BusyError when another process has it open, DataError when it cannot be written or is
+    in a format that this release does not know.
     """
 
     def __init__(self, root: Path) -> None:
@@ -90,6 +93,7 @@ class DataSet:
                 directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_format()
             self.keys = UserKeys(self.root / "suppression.key")
             for path in self.root.rglob(".tmp-*"):
                 path.unlink()  # of a killed writer: the lock says there is no other
@@ -115,6 +119,19 @@ class DataSet:
         trace: TracebackType | None,
     ) -> None:
         self._close()
+
+    def _check_format(self) -> None:
+        path = self.root / "FORMAT"
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(f"{_FORMAT}\n")
+        found = path.read_text(errors="replace").strip()
+        if found != _FORMAT:
+            self._close()
+            raise DataError(
+                f"the data set {self.root.name} is in format {found[:20]!r}, this release reads "
+                f"{_FORMAT}: run the release that wrote it, or a newer one"
+            )
 
     def _close(self) -> None:
         if self._lock >= 0:

@@ -113,6 +113,19 @@ def test_what_is_too_old_is_left_out(tmp_path: Path) -> None:
         assert shown(training_interactions(dataset, source, max_age_days=5)) == ["a:y", "a:z"]
 
 
+def test_a_data_set_of_another_format_is_left_alone(tmp_path: Path) -> None:
+    with DataSet(tmp_path) as dataset:
+        collected(dataset, [event(1, "a", "x")])
+    (tmp_path / "FORMAT").write_text("2\n")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match="format '2', this release reads 1"), DataSet(tmp_path):
+        pass
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    (tmp_path / "FORMAT").write_text("1\n")
+    with DataSet(tmp_path) as dataset:
+        assert shown(training_interactions(dataset, None)) == ["a:x"]
+
+
 def test_nothing_at_all_is_said(tmp_path: Path) -> None:
     with DataSet(tmp_path) as dataset, pytest.raises(DataError, match="nothing to learn"):
         training_interactions(dataset, None)
