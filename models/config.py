@@ -6,10 +6,10 @@ Units: one multiply-add counts as two FLOPs everywhere in this project.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-_SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)$")
+_SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)(?:-l([1-9]\d*))?$")
 
 
 def _at_least(name: str, value: int, least: int) -> None:
@@ -21,26 +21,40 @@ def _at_least(name: str, value: int, least: int) -> None:
 class Submodel:
     """One point of the grid: `depth` layers of `width`, tables cut to `emb_width`.
 
-    Ordered by depth, then width, then embedding width.
+    `length` is how many of the newest items it reads, 0 as many as the network can. Ordered by
+    depth, then width, then embedding width, then length.
     """
 
     depth: int
     width: int
     emb_width: int
+    length: int = 0
 
     @property
     def name(self) -> str:
-        """The submodel's public name, for example `d4-w64-e64`."""
-        return f"d{self.depth}-w{self.width}-e{self.emb_width}"
+        """The submodel's public name, for example `d4-w64-e64`, or `d4-w64-e64-l32`."""
+        name = f"d{self.depth}-w{self.width}-e{self.emb_width}"
+        return f"{name}-l{self.length}" if self.length else name
+
+    @property
+    def slice(self) -> Submodel:
+        """The same weights, reading all that the network can: what training knows."""
+        return replace(self, length=0)
+
+    def reads(self, length: int) -> int:
+        """Return how many of `length` items it reads, or of `length` padded places."""
+        return min(length, self.length) if self.length else length
 
     @classmethod
     def parse(cls, name: str) -> Submodel:
-        """Return the submodel called `name`; ValueError when it is not of the form d4-w64-e64."""
+        """Return the submodel called `name`; ValueError when it is of no form that `name` has."""
         match = _SUBMODEL_NAME.match(name)
         if match is None:
-            raise ValueError(f"submodel {name!r} is not of the form 'd4-w64-e64'")
-        depth, width, emb_width = (int(group) for group in match.groups())
-        return cls(depth=depth, width=width, emb_width=emb_width)
+            raise ValueError(
+                f"submodel {name!r} is not of the form 'd4-w64-e64' or 'd4-w64-e64-l32'"
+            )
+        depth, width, emb_width, length = (int(group or 0) for group in match.groups())
+        return cls(depth=depth, width=width, emb_width=emb_width, length=length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from models.config import Submodel, SupernetConfig
 from models.router import ROUTER_FEATURES
 
-LENGTH_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024)
 FLOAT_BYTES = 4
 
 
@@ -29,26 +28,13 @@ class Cost:
         return self.router + self.encoder + self.scoring
 
 
-def padded_length(length: int, max_length: int) -> int:
-    """Return the length a history of `length` items is padded to: the next bucket.
-
-    ValueError when `length` lies outside 1..max_length.
-    """
-    if not 1 <= length <= max_length:
-        raise ValueError(f"history length {length} is outside 1..{max_length}")
-    return next((b for b in LENGTH_BUCKETS if length <= b < max_length), max_length)
-
-
-def buckets(max_length: int) -> tuple[int, ...]:
-    """Return every padded length that occurs, ascending; the last is `max_length`."""
-    return (*(bucket for bucket in LENGTH_BUCKETS if bucket < max_length), max_length)
-
-
 def encoder_flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
     """Return the FLOPs of a body (`models/body.py`) for one history padded to `length`.
 
-    The last layer attends from the newest position only, its projections folded.
+    Charged is what it reads of it. The last layer attends from the newest position only, its
+    projections folded.
     """
+    length = submodel.reads(length)
     d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
     across = config.num_heads * d
     inner_layer = 2 * length * (3 * d * d + d * d + 2 * d * f) + 4 * length * length * d

@@ -19,13 +19,12 @@ from models.body import Floats, Ids
 from models.config import Submodel, SupernetConfig
 from models.cost import (
     Cost,
-    buckets,
     encoder_flops,
     full_cost,
-    padded_length,
     router_flops,
     scoring_flops,
 )
+from models.lengths import buckets, check_length, padded_length
 from models.memory import TransitionMemory
 from models.memory_lookup import Additions, MemoryLookup, newest
 from models.onnx_body import checked_body
@@ -64,9 +63,16 @@ class Ranker:
         tables: dict[int, Tensor] = {}
         if len(self.table_VE) >= INDEX_FROM_ROWS:  # copies would cost more memory than they save
             tables = {one.emb_width: self.table_VE[:, : one.emb_width] for one in self.served}
-        self._weights = [extract(supernet, submodel, tables=tables) for submodel in self.served]
-        self._bodies = [checked_body(weights) for weights in self._weights]
+        # Submodels that differ in what they read alone share everything else.
+        slices = {one.slice: extract(supernet, one.slice, tables=tables) for one in self.served}
+        bodies = {one: checked_body(weights) for one, weights in slices.items()}
+        self._weights = [slices[one.slice] for one in self.served]
+        self._bodies = [bodies[one.slice] for one in self.served]
+        self.body_bytes = sum(weights.body_bytes() for weights in slices.values())
+        """Bytes of the extracted bodies, all submodels together."""
         self._tables = {width: table.numpy() for width, table in tables.items()}
+        for one in self.served:
+            check_length(one, self.config.max_length)
         self._positions = [weights.positions_LE.numpy() for weights in self._weights]
         self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
         self._table = self.table_VE.numpy()
@@ -139,7 +145,13 @@ class Ranker:
         return choose_places(self.quality(recent_BW, lengths_B), self.cost_ratios(lengths_B), price)
 
     def encode(self, place: int, item_ids_BL: Ids, lengths_B: Ids) -> Floats:
-        """Return query_BE of submodel `served[place]`; histories right-padded with 0, int64."""
+        """Return query_BE of submodel `served[place]`; histories right-padded with 0, int64.
+
+        Of longer ones it reads the newest that it reads at all.
+        """
+        reads = self.served[place].reads(item_ids_BL.shape[1])
+        if reads < item_ids_BL.shape[1]:
+            item_ids_BL, lengths_B = cut(item_ids_BL, lengths_B, reads)
         positions_LE = self._positions[place][: item_ids_BL.shape[1]]
         # Whole rows first: `take` on a view would copy the table.
         embedded_BLE = self._table.take(item_ids_BL, axis=0)[..., : positions_LE.shape[1]]
@@ -191,10 +203,12 @@ class Ranker:
         """How many of the newest items the memory reads; 0 without one."""
         return self._lookup.window if self._lookup is not None else 0
 
-    @property
-    def body_bytes(self) -> int:
-        """Bytes of the extracted bodies, all submodels together."""
-        return sum(weights.body_bytes() for weights in self._weights)
+
+def cut(item_ids_BL: Ids, lengths_B: Ids, length: int) -> tuple[Ids, Ids]:
+    """Return (item_ids_BL, lengths_B) of the newest `length` items; right-padded, as before."""
+    first_B1 = np.maximum(lengths_B - length, 0)[:, None]
+    newest_BL = np.take_along_axis(item_ids_BL, first_B1 + np.arange(length), axis=1)
+    return newest_BL, np.minimum(lengths_B, length)
 
 
 def stack(histories: Sequence[Sequence[int] | Ids], length: int) -> tuple[Ids, Ids]:

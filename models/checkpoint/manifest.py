@@ -20,7 +20,8 @@ from pydantic import (
 
 from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.strict_json import parse_json
-from models.config import SupernetConfig
+from models.config import Submodel, SupernetConfig
+from models.lengths import check_length
 
 FORMAT_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
@@ -185,11 +186,15 @@ class Manifest(BaseModel):
     @model_validator(mode="after")
     def _check_submodels(self) -> Manifest:
         names = [entry.name for entry in self.submodels]
-        grid = {submodel.name for submodel in self.config.submodels}
-        if len(set(names)) != len(names):
+        served = [Submodel.parse(name) for name in names]
+        if len(set(served)) != len(served):
             raise ValueError("a served submodel stands twice")
-        if not set(names) <= grid:
-            raise ValueError(f"served submodels {sorted(set(names) - grid)} are not in the grid")
+        grid = set(self.config.submodels)
+        unknown = sorted(one.name for one in served if one.slice not in grid)
+        if unknown:
+            raise ValueError(f"served submodels {unknown} are not in the grid")
+        for one in served:
+            check_length(one, self.config.max_length)
         if names[-1] != self.config.largest.name:
             raise ValueError(f"the last served submodel must be {self.config.largest.name}")
         costs = [entry.flops for entry in self.submodels]

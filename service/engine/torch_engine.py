@@ -225,14 +225,15 @@ class TorchEngine:
         most = self._ranker.config.max_length
         return prepare(query, self._catalog, self._attributes, self._blocked, most)
 
-    @staticmethod
     def _grouped(
-        prepared: Sequence[Prepared], known: Sequence[int]
+        self, prepared: Sequence[Prepared], known: Sequence[int]
     ) -> dict[tuple[int, int], list[int]]:
-        """Return the places in the batch by (submodel, padded length)."""
+        """Return the places in the batch by (submodel, padded length that it reads)."""
         groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        served = self._ranker.served
         for index in known:
-            groups[prepared[index].place, prepared[index].bucket].append(index)
+            one = prepared[index]
+            groups[one.place, served[one.place].reads(one.bucket)].append(index)
         return groups
 
     def _rank(self, groups: Sequence[_Encoded], prepared: Sequence[Prepared]) -> list[Ranking]:

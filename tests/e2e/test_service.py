@@ -15,7 +15,8 @@ import pytest
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.read import read_checkpoint
 from models.config import Submodel
-from models.cost import Cost, encoder_flops, full_cost, padded_length, router_flops, scoring_flops
+from models.cost import Cost, encoder_flops, full_cost, router_flops, scoring_flops
+from models.lengths import padded_length
 from service.engine.contract import Query
 from service.engine.torch_engine import TorchEngine
 from service.store.embedded import EmbeddedServer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def attributes(config: SupernetConfig) -> list[dict[str, Any]]:
 
 
 def random_ranker(config: SupernetConfig, seed: int = 0) -> Ranker:
-    """Five served submodels of different depth, width and embedding width."""
+    """Five served submodels of different depth, width and embedding width; one reads 8 items."""
     grid = config.submodels
-    served = [grid[0], grid[3], grid[7], grid[10], grid[-1]]
+    served = [grid[0], grid[3], grid[7], replace(grid[10], length=8), grid[-1]]
     router = random_router(len(served), seed, HIDDEN)
     return Ranker(random_supernet(config, seed), random_memory(config, seed), router, served)
 

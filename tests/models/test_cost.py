@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,14 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.body import TorchBody
 from models.config import Submodel, SupernetConfig
 from models.cost import (
-    buckets,
     encoder_flops,
-    padded_length,
     parameter_counts,
     router_flops,
     scoring_flops,
     weight_bytes,
 )
+from models.lengths import buckets, check_length, padded_length
 from models.memory import TransitionMemory
 from models.network import score_all
 from models.router import NEWEST, features, item_statistics
@@ -118,3 +119,21 @@ def test_padded_lengths() -> None:
     assert padded_length(3, 5) == 5
     with pytest.raises(ValueError, match=r"21 is outside 1\.\.20"):
         padded_length(21, 20)
+
+
+def test_a_submodel_reads_a_padded_length_or_everything() -> None:
+    shorter = Submodel(depth=1, width=8, emb_width=8, length=16)
+    check_length(shorter, 20)
+    check_length(shorter.slice, 20)
+    with pytest.raises(ValueError, match=r"d1-w8-e8-l16 reads 16 items.* may read 8$"):
+        check_length(shorter, 16)
+    with pytest.raises(ValueError, match="may read nothing less"):
+        check_length(shorter, 8)
+
+
+@pytest.mark.parametrize("length", [8, 16, 20])
+def test_what_is_not_read_is_not_charged(length: int) -> None:
+    most = CONFIG.largest
+    shorter = replace(most, length=8)
+    assert encoder_flops(CONFIG, shorter, length) == encoder_flops(CONFIG, most, 8)
+    assert scoring_flops(CONFIG, shorter) == scoring_flops(CONFIG, most)

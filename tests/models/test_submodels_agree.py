@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,22 @@ def test_changing_the_copy_does_not_change_the_supernet() -> None:
 def test_a_submodel_off_the_grid_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="d9-w8-e8 is not on the grid"):
         random_supernet(CONFIG).slice(Submodel(depth=9, width=8, emb_width=8))
+
+
+@pytest.mark.parametrize("length", [8, 16])
+@pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
+def test_reading_less_is_the_same_slice_on_the_newest_items(
+    submodel: Submodel, length: int
+) -> None:
+    """Batches of mixed lengths and any padding; the memory sees the newest items either way."""
+    supernet, memory = random_supernet(CONFIG), random_memory(CONFIG)
+    shorter = replace(submodel, length=length)
+    assert Submodel.parse(shorter.name) == shorter
+    ranker = Ranker(supernet, memory, random_router(2), [shorter, submodel])
+    histories = random_histories(CONFIG, 9, seed=3)
+    ids_BL, lengths_B = stack(histories, CONFIG.max_length)
+    scores_BV = ranker.score(0, ranker.encode(0, ids_BL, lengths_B), ids_BL, lengths_B)
+    for scores_V, history in zip(scores_BV, histories, strict=True):
+        newest = history[-length:]
+        own_BL, own_B = stack([newest], ranker.bucket(len(newest)))
+        close(scores_V, ranker.score(1, ranker.encode(1, own_BL, own_B), own_BL, own_B)[0])

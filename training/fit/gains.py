@@ -32,9 +32,11 @@ def fit_gains(
 ) -> dict[str, float]:
     """Set each submodel's memory gain to the best of GAINS; return them by submodel name.
 
-    Best is the highest mean 1 / log2(1 + rank) over the cases; of equals the smallest.
+    Submodels of the same weights share one, found where they read everything. Best is the highest
+    mean 1 / log2(1 + rank) over the cases; of equals the smallest.
     """
     config = supernet.config
+    submodels = tuple(dict.fromkeys(one.slice for one in submodels))
     ranker = Ranker(supernet, memory, None, submodels)
     quality_SG = np.zeros((len(submodels), len(GAINS)))
     size = max(1, _CELLS // (config.num_items + 1))

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-from models.config import Submodel
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import Submodel, SupernetConfig
+from models.lengths import buckets
 
 MOST_SERVED = 6
 LEAST_SERVED = 4
+# A submodel that reads less than this share of what the network can is not tried.
+_LEAST_READ = 1 / 8
+
+
+def candidates(config: SupernetConfig, lengths_U: NDArray[np.int64]) -> tuple[Submodel, ...]:
+    """Return what may be served: the grid at several reading lengths, the full network last.
+
+    `lengths_U` are the histories' lengths; what most of them do not reach is not told apart from
+    reading everything, and is left out. A grid of one is a plain network, and stays one.
+    """
+    if len(config.submodels) == 1:
+        return config.submodels
+    most = config.max_length
+    usual = min(most, float(np.quantile(lengths_U, 0.75))) if len(lengths_U) else 0.0
+    shorter = [length for length in buckets(most)[:-1] if _LEAST_READ * most <= length < usual]
+    return tuple(
+        replace(one, length=length) for one in config.submodels for length in (*shorter, 0)
+    )
 
 
 def pick_served(

@@ -17,7 +17,7 @@ from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, route
 from training.fit.fitted import Fitted
 from training.fit.held_out import held_out_cases
 from training.fit.memory_folds import build_memory
-from training.fit.served import pick_served
+from training.fit.served import candidates, pick_served
 from training.progress import Progress
 
 _CPU_CASES = 40
@@ -40,7 +40,7 @@ def choose_served(
     Cost is the geometric mean of FLOPs and of CPU time as measured here, each relative to the
     full network: time alone is too noisy to tell small submodels apart, FLOPs alone too kind.
     """
-    grid = fitted.supernet.config.submodels
+    grid = candidates(fitted.supernet.config, cases.histories.lengths())
     ranker = Ranker(fitted.supernet, fitted.memory, None, grid)
     ranks_NS = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
     flops_S = totals(ranker, router_view(ranker, cases)[1])[0].mean(0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.config import Submodel
-from training.fit.served import LEAST_SERVED, MOST_SERVED, pick_served
+from tests.models.builders import small_config
+from training.fit.served import LEAST_SERVED, MOST_SERVED, candidates, pick_served
 
 GRID = tuple(Submodel(depth=depth, width=8 * depth, emb_width=8) for depth in range(1, 13))
 
@@ -41,3 +43,14 @@ def test_dearer_than_full_is_never_served() -> None:
 
 def test_grid_of_one_serves_the_full_network() -> None:
     assert pick_served(GRID[-1:], [0.5], [10.0]) == [GRID[-1]]
+
+
+def test_candidates_read_padded_lengths_that_most_histories_exceed() -> None:
+    config = small_config()
+    lengths = np.array([5, 9, 14, 18, 40, 40])
+    found = candidates(config, lengths)
+    assert found[-1] == config.largest
+    assert {one.length for one in found} == {0, 8, 16}
+    assert {one.slice for one in found} == set(config.submodels)
+    assert {one.length for one in candidates(config, lengths.clip(max=8))} == {0}
+    assert candidates(config, lengths[:0]) == config.submodels
