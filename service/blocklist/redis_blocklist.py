@@ -6,26 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from service.blocklist.contract import BlocklistFullError, Change, Listing
+from service.store.keys import MAX_TIMESTAMP_MS
 from service.store.redis_client import Observer, RedisClient, Script
 from service.store.redis_config import RedisConfig
 
 # Nobody's request waits for these, and a whole list is longer than a history.
 _SECONDS = 2.0
+# Of microseconds, as revisions are; milliseconds have fewer.
+_MOST_DIGITS = 16
 
 # KEYS = list, revision. ARGV[1] = known revision. Returns {revision} or {revision, list}.
+# A list that is none is a lost one: revision 0.
 _READ = Script("""
-local revision = redis.call('GET', KEYS[2]) or '0'
+local revision, kind = redis.pcall('GET', KEYS[2]), redis.call('TYPE', KEYS[1]).ok
+if type(revision) ~= 'string' then revision = '0' end
+if kind ~= 'hash' and kind ~= 'none' then return {'0', {}} end
 if revision == ARGV[1] then return {revision} end
 return {revision, redis.call('HGETALL', KEYS[1])}
 """)
 
 # KEYS = list, revision. ARGV = bound, 1 to replace, how many to add, these, the ones to remove.
-# Returns {fits, added, removed, size, revision}. All that can refuse comes before the first write.
+# Returns {fits, added, removed, size, revision}.
 # A revision is no smaller than the time, so that a store which began anew repeats none.
 _CHANGE = Script("""
 local list, bound, additions = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[3])
+if redis.call('TYPE', list).ok ~= 'hash' then redis.call('DEL', list) end
 local size, added, removed = redis.call('HLEN', list), {}, {}
-redis.call('GET', KEYS[2])
 if ARGV[2] == '1' then
   local wanted = {}
   for n = 4, 3 + additions do wanted[ARGV[n]] = true end
@@ -42,13 +48,11 @@ for n = 4, 3 + additions do
 end
 local after = size + #added - #removed
 if after > bound then return {0, #added, #removed, after, 0} end
-local revision = redis.call('INCR', KEYS[2])
-local t = redis.call('TIME')
-local micros = t[1] .. string.format('%06d', t[2])
-if revision < tonumber(micros) then
-  redis.call('SET', KEYS[2], micros)
-  revision = tonumber(micros)
-end
+local before, t = redis.pcall('GET', KEYS[2]), redis.call('TIME')
+before = type(before) == 'string' and tonumber(before) or 0
+if not (before >= 0 and before < 2 ^ 52) then before = 0 end
+local revision = math.max(before + 1, tonumber(t[1] .. string.format('%06d', t[2])))
+redis.call('SET', KEYS[2], string.format('%.0f', revision))
 local now = t[1] .. string.format('%03d', math.floor(t[2] / 1000))
 for _, item in ipairs(removed) do redis.call('HDEL', list, item) end
 for _, item in ipairs(added) do redis.call('HSET', list, item, now) end
@@ -75,7 +79,7 @@ class RedisBlocklist:
         return Listing(
             revision=_number(reply[0]),
             since_ms={
-                item.decode(): _number(since)
+                item.decode(): min(_number(since), MAX_TIMESTAMP_MS)
                 for item, since in zip(flat[::2], flat[1::2], strict=True)
                 if _is_text(item)
             },
@@ -103,7 +107,7 @@ class RedisBlocklist:
 
 def _number(value: bytes) -> int:
     """Return the number; 0 for what is none of ours."""
-    return int(value) if value.isdigit() else 0
+    return int(value) if value.isdigit() and len(value) <= _MOST_DIGITS else 0
 
 
 def _is_text(value: bytes) -> bool:

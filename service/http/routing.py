@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fastapi import Depends, FastAPI
+from starlette.convertors import register_url_convertor
 from starlette.responses import Response
 
 from service.http import answers as out
@@ -22,7 +23,7 @@ from service.http.blocklist_bodies import BlocklistBody, BlocklistChangeRequest
 from service.http.direct import Shortcut
 from service.http.endpoint import Endpoint
 from service.http.openapi import document, extra, responses
-from service.http.parameters import check_path_encoding
+from service.http.parameters import AnyText, check_path_encoding
 from service.http.security import require
 
 _ASKING = (400, 401, 403, 413, 415, 422, 429, 503)
@@ -228,6 +229,7 @@ ENDPOINTS: Sequence[Endpoint] = (
 
 def add_routes(app: FastAPI) -> None:
     """Add every endpoint to `app`, guarded by its scope, and the OpenAPI document."""
+    register_url_convertor("path", AnyText())
     for endpoint in ENDPOINTS:
         guards = [] if endpoint.scope is None else [Depends(require(endpoint.scope))]
         if "{" in endpoint.path:

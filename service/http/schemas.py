@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
     field_validator,
     model_validator,
@@ -44,8 +45,17 @@ def _one_finding(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 Timestamp = Annotated[
     float | str,
-    Field(description="RFC 3339 with a zone, or Unix seconds", union_mode="left_to_right"),
+    Field(union_mode="left_to_right"),
     WrapValidator(_one_finding),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": LATEST_TIMESTAMP},
+                {"type": "string", "format": "date-time"},
+            ],
+            "description": "RFC 3339 with a zone, or Unix seconds",
+        }
+    ),
 ]
 
 
@@ -72,6 +82,9 @@ def all_different(ids: list[str] | None) -> list[str] | None:
             "duplicate", "the same id stands twice; send each id once", {"field": place}
         )
     return ids
+
+
+SET: dict[str, Any] = {"uniqueItems": True}
 
 
 def _items_are(model: str) -> dict[str, Any]:
@@ -130,7 +143,11 @@ class RecommendRequest(Body):
             "examples": [
                 {"user_id": "u42", "k": 10},
                 {"history": ["50", "181", "174"], "k": 5, "include": ["scores"]},
-            ]
+            ],
+            "anyOf": [
+                {"required": ["user_id"], "properties": {"user_id": {"type": "string"}}},
+                {"required": ["history"], "properties": {"history": {"type": "array"}}},
+            ],
         }
     )
 
@@ -138,12 +155,17 @@ class RecommendRequest(Body):
     history: Annotated[list[Id], Field(max_length=1000)] | None = None
     k: Annotated[int, Field(ge=1, le=500)] = 10
     exclude_seen: bool = True
-    exclude_items: Annotated[list[Id], Field(max_length=1000)] = []
-    candidates: Annotated[list[Id], Field(min_length=1, max_length=2000)] | None = None
+    exclude_items: Annotated[list[Id], Field(max_length=1000, json_schema_extra=SET)] = []
+    candidates: (
+        Annotated[list[Id], Field(min_length=1, max_length=2000, json_schema_extra=SET)] | None
+    ) = None
     filter: Filter | None = None
     strict_filter: bool = True
     compute: ComputeBody = ComputeBody()
-    include: Annotated[list[Literal["scores", "attributes", "explain"]], Field(max_length=3)] = []
+    include: Annotated[
+        list[Literal["scores", "attributes", "explain"]],
+        Field(max_length=3, json_schema_extra=SET),
+    ] = []
     scenario: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
 
     _sets = field_validator("exclude_items", "candidates", "include")(all_different)
@@ -186,6 +208,25 @@ class BatchRequest(Body):
 
 class Event(Body):
     """One thing a user did; type `impression` carries `items` instead of `item_id`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["item_id"],
+                    "properties": {"item_id": {"type": "string"}, "items": {"type": "null"}},
+                },
+                {
+                    "required": ["items", "type"],
+                    "properties": {
+                        "items": {"type": "array"},
+                        "item_id": {"type": "null"},
+                        "type": {"const": "impression"},
+                    },
+                },
+            ]
+        }
+    )
 
     user_id: Id
     item_id: Id | None = None

@@ -16,8 +16,9 @@ _TAKE = Script("""
 local requests, period = tonumber(ARGV[1]), tonumber(ARGV[2])
 local t = redis.call('TIME')
 local now = tonumber(t[1]) * 1000000 + tonumber(t[2])
-local before = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
-if before < now or before > now + period then before = now end
+local before = redis.pcall('GET', KEYS[1])
+before = type(before) == 'string' and tonumber(before) or 0
+if not (before >= now and before <= now + period) then before = now end
 local after = before + period / requests
 if after - now > period * (1 + 1e-9) then return {0, string.format('%.0f', before - now)} end
 redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX',

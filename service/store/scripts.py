@@ -177,7 +177,9 @@ return held > 0 and 1 or 0
 REMEMBER = """
 local shown, kept = KEYS[1], 0
 if redis.call('TYPE', shown).ok ~= 'hash' then redis.call('DEL', shown) end
-local gone = tonumber(redis.call('GET', KEYS[2]) or 0)
+local gone = redis.pcall('GET', KEYS[2])
+gone = type(gone) == 'string' and tonumber(gone) or 0
+if not (gone < 1e15) then gone = 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for n = 2, #ARGV, 3 do

@@ -18,6 +18,7 @@ from service.blocklist.redis_blocklist import RedisBlocklist
 from service.engine.contract import NOTHING_BLOCKED
 from service.store.contract import StoreUnavailableError
 from service.store.embedded import EmbeddedServer
+from service.store.keys import MAX_TIMESTAMP_MS
 from service.store.redis_config import RedisConfig
 
 LIMIT = 5
@@ -153,12 +154,15 @@ async def test_a_store_that_lost_the_list_unblocks_nothing(redis_url: str) -> No
         assert replica.current is NOTHING_BLOCKED, "somebody said so"
         client.delete("canet:1:blocklist")
         client.set("canet:1:blocklist", "what others wrote")
-        with pytest.raises(StoreUnavailableError):
-            await replica.change(["b"], [])
-        client.delete("canet:1:blocklist")
-        client.hset("canet:1:blocklist", mapping={b"\xff\xfe": b"1", b"b": b"soon"})
+        client.set("canet:1:blocklist:revision", "nan")
+        assert (await replica.listing()).since_ms == {}
+        await replica.change(["b"], [])
+        assert replica.current == blocked(["b"]), "what was no list is replaced by one"
+        foreign = {b"\xff\xfe": b"1", b"c": b"soon", b"d": b"9" * 30}
+        client.hset("canet:1:blocklist", mapping=foreign)
         client.set("canet:1:blocklist:revision", 99)
-    await until(lambda: replica.current == blocked(["b"]))
+    await until(lambda: replica.current == blocked(["b", "c", "d"]))
+    assert max((await replica.listing()).since_ms.values()) <= MAX_TIMESTAMP_MS
     await replica.stop()
 
 

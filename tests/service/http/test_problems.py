@@ -202,6 +202,8 @@ async def test_long_bodies_are_refused_by_header_and_as_they_arrive(stack: Stack
         ("GET", "/v1/users/u/history?limit=x", 422, "validation_failed", "/query/limit"),
         ("GET", "/v1/users//history", 422, "validation_failed", "/path/user_id"),
         ("GET", "/v1/users/a%00b/history", 422, "validation_failed", "/path/user_id"),
+        ("GET", "/v1/users/a%0Ab/history", 422, "validation_failed", "/path/user_id"),
+        ("GET", "/v1/items/a%0Ab/similar", 422, "validation_failed", "/path/item_id"),
         ("GET", f"/v1/users/{'u' * 257}/history", 422, "validation_failed", "/path/user_id"),
         ("GET", "/v1/users/a%FFb/history", 400, "invalid_utf8", "/path"),
         ("POST", "/v1/admin/model/reload", 404, "not_found", None),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis.asyncio import Redis
 
 from service.config.values import Rate
 from service.overload.rates import MOST_CALLERS, LocalRates, Verdict, spend
@@ -81,6 +83,19 @@ async def test_replicas_share_one_bucket(redis_url: str) -> None:
     assert (await replicas[0].take("b")).allowed
     for replica in replicas:
         await replica.close()
+
+
+@pytest.mark.parametrize("found", ["nan", "inf", "-inf", "1e400", "", "words", ["a", "list"]])
+async def test_a_bucket_that_is_none_is_a_full_one(redis_url: str, found: str | list[str]) -> None:
+    rates = SharedRates(Rate(requests=2, seconds=86400), config(redis_url), lambda *_: None)
+    async with Redis.from_url(redis_url) as raw:
+        if isinstance(found, str):
+            await raw.set("canet:1:rate:a", found)
+        else:
+            await raw.rpush("canet:1:rate:a", *found)
+        assert [(await rates.take("a")).allowed for _ in range(3)] == [True, True, False]
+        assert 0 < await raw.ttl("canet:1:rate:a") <= 2 * 86400
+    await rates.close()
 
 
 async def test_without_redis_each_replica_counts_alone() -> None:

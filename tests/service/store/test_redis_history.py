@@ -139,10 +139,12 @@ async def test_what_was_shown_expires_and_foreign_values_are_healed(
         shown=shown("stable", None, ["a"]),
         made_at=time.monotonic(),
     )
-    await raw.set(key, "foreign")
-    assert await store.recall([of]) == [None]
-    await store.remember([one])
-    assert await store.recall([of]) == [one.shown]
+    for mark in ("", "nan", "inf", "0x"):
+        await raw.set(key, "foreign")
+        await raw.set(KEYS.forgotten("ada"), mark)
+        assert await store.recall([of]) == [None]
+        await store.remember([one])
+        assert await store.recall([of]) == [one.shown]
     assert 0 < await raw.ttl(key) <= 24 * 3600
     await raw.hset(key, "r", "foreign")
     assert await store.recall([of]) == [None]
