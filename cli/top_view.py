@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from rich.columns import Columns
@@ -49,8 +50,19 @@ def _compute(change: Change) -> Panel:
         "FLOPs a second": _large(change.total("canet_compute_flops_total")),
         "engine cores": f"{cpu:.2f}",
         "price": f"{change.now.by('canet_compute_price').get('', 0):.3g}",
+        "budget, spent": f"{_share(_budget(change.now))}, {_share(_spent(change))}",
     }
     return _panel("Compute", rows)
+
+
+def _budget(now: Reading) -> float | None:
+    share = now.by("canet_compute_budget_ratio").get("", math.nan)
+    return None if math.isnan(share) else share
+
+
+def _spent(change: Change) -> float | None:
+    saved = change.saved("canet_compute_flops_total", "canet_compute_baseline_flops_total")
+    return None if saved is None else 1 - saved
 
 
 def _mix(change: Change) -> Panel:
@@ -73,6 +85,7 @@ def _traffic(change: Change) -> Panel:
         "requests/s": f"{change.total('canet_http_requests_total'):.1f}",
         "server errors/s": f"{errors:.2f}",
         "refused/s": f"{change.total('canet_refused_total'):.2f}",
+        "overload pressure": _share(change.now.by("canet_overload_pressure").get("")),
         **_prefixed("answers", change.rate("canet_recommendations_total", "source")),
         **_prefixed("degraded", _some(change.rate("canet_degraded_total", "reason"))),
     }

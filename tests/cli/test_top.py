@@ -12,6 +12,7 @@ from rich.console import Console
 from cli.main import main
 from cli.top_reading import Change, Reading
 from cli.top_view import view
+from models.price_curve import CurvePoint
 from tests.service.fakes import running
 
 HEAD = "canet_build_info 1.0\n"
@@ -60,10 +61,13 @@ async def test_a_served_answer_shows() -> None:
         before = Reading.parse(generate_latest(registry).decode(), at=0.0)
         for _ in range(4):
             await stack.client.post("/recommend", json={"history": ["i1", "i2"]})
+        curve = (CurvePoint(0.0, 0.25), CurvePoint(1.0, 0.25))
+        stack.app.state.services.metrics.curve_changed(curve)
         now = Reading.parse(generate_latest(registry).decode(), at=2.0)
     screen = Console(file=io.StringIO(), width=160, record=True)
     screen.print(view(before, now, "http://test"))
     text = screen.export_text()
+    assert re.search(r"budget, spent\s+25\.0%, \d+\.\d%", text)
     for words in (r"FLOPs saved\s+\d+\.\d%", r"d1-w16-e16\s+100%", r"answers model/s\s+2\.0", "v1"):
         assert re.search(words, text), words
 
