@@ -71,6 +71,7 @@ end
 """.replace("FORGET", str(FORGET_SECONDS))
 
 # ARGV[5..] = (milliseconds, member, stream data) per event. Returns 1 or 0 per event.
+# It writes also when it knows every event: a replica must refuse it, and WAIT wait for it.
 APPEND = (
     _PRELUDE
     + """
@@ -91,9 +92,9 @@ for n = 5, #ARGV, 3 do
 end
 if changed then
   trim(h)
-  redis.call('EXPIRE', h, ttl)
   bump(KEYS[2])
 end
+redis.call('EXPIRE', h, ttl)
 return added
 """
 )

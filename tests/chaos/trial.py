@@ -6,14 +6,15 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.chaos.redis_load import WAIT_SECONDS, Load, Seen
 
 _AFTER_SECONDS = 0.5
-_HEADINGS = {
+_COLUMNS = {
     "fault": "fault",
     "asked": "asked",
     "errors": "5xx",
@@ -33,17 +34,31 @@ class Row:
     """What came from the fault's beginning until all had been well for half a second."""
 
     fault: str
-    asked: int
+    took: NDArray[np.float64]
+    """Milliseconds of each recommendation."""
     errors: int
     shed: int
     degraded: int
-    p50: float
-    p99: float
-    slowest: float
     acknowledged: int
     refused: int
     recovery: float
     """Seconds from Redis being back until the last answer that lacked it."""
+
+    @property
+    def asked(self) -> int:
+        return len(self.took)
+
+    @property
+    def p50(self) -> float:
+        return float(np.percentile(self.took, 50))
+
+    @property
+    def p99(self) -> float:
+        return float(np.percentile(self.took, 99))
+
+    @property
+    def slowest(self) -> float:
+        return float(self.took.max())
 
 
 async def calm(load: Load, seconds: float) -> Row:
@@ -85,25 +100,24 @@ async def hurt(
 
 
 def together(name: str, rows: Sequence[Row]) -> Row:
-    """Return many trials as one: sums, the median of p50, the worst of everything else."""
-    worst = {name: max(getattr(row, name) for row in rows) for name in ("p99", "slowest")}
-    counts = ("asked", "errors", "shed", "degraded", "acknowledged", "refused")
+    """Return many trials as one; of recoveries, the slowest."""
     return Row(
         fault=name,
-        **{count: sum(getattr(row, count) for row in rows) for count in counts},
-        p50=float(np.median([row.p50 for row in rows])),
-        p99=worst["p99"],
-        slowest=worst["slowest"],
+        took=np.concatenate([row.took for row in rows]),
+        errors=sum(row.errors for row in rows),
+        shed=sum(row.shed for row in rows),
+        degraded=sum(row.degraded for row in rows),
+        acknowledged=sum(row.acknowledged for row in rows),
+        refused=sum(row.refused for row in rows),
         recovery=max(row.recovery for row in rows),
     )
 
 
 def show(title: str, rows: Sequence[Row], *closing: str) -> None:
     """Print the rows as a table."""
-    names = [one.name for one in fields(Row)]
-    table = [[_HEADINGS[name] for name in names]]
-    table += [[_text(getattr(row, name)) for name in names] for row in rows]
-    widths = [max(len(line[place]) for line in table) for place in range(len(names))]
+    table = [list(_COLUMNS.values())]
+    table += [[_text(getattr(row, name)) for name in _COLUMNS] for row in rows]
+    widths = [max(len(line[place]) for line in table) for place in range(len(_COLUMNS))]
     lines = [
         " | ".join(
             cell.rjust(width) if place else cell.ljust(width)
@@ -117,17 +131,12 @@ def show(title: str, rows: Sequence[Row], *closing: str) -> None:
 def _row(name: str, load: Load, began: float, ended: float, late: Sequence[float]) -> Row:
     asked = [seen for seen in load.asked if began <= seen.ended <= ended]
     told = [seen for seen in load.told if began <= seen.ended <= ended]
-    took = np.array([seen.ended - seen.began for seen in asked]) * 1000
-    p50, p99 = np.percentile(took, (50, 99))
     return Row(
         fault=name,
-        asked=len(asked),
+        took=np.array([seen.ended - seen.began for seen in asked]) * 1000,
         errors=sum(seen.status >= 500 or seen.status == 0 for seen in asked),
         shed=sum(seen.status == 429 for seen in asked),
         degraded=sum("redis_down" in seen.flags for seen in asked),
-        p50=float(p50),
-        p99=float(p99),
-        slowest=float(took.max()),
         acknowledged=sum(seen.status == 200 for seen in told),
         refused=sum(seen.status == 503 for seen in told),
         recovery=max([0.0, *late]),

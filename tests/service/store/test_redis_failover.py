@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from service.store.contract import Interaction, StoreUnavailableError
 from service.store.embedded import EmbeddedServer
 from service.store.redis_config import RedisConfig
 from service.store.redis_history import RedisHistoryStore
+from tests.servers.processes import free_port
 
 EVENT = Interaction(user_id="ada", external_id="a", timestamp_ms=1)
 LATER = Interaction(user_id="ada", external_id="b", timestamp_ms=2)
@@ -37,8 +40,9 @@ async def test_what_has_become_a_replica_is_left_by_every_connection(tmp_path: P
         before = connections(client)
         assert len(before) > 1
         client.replicaof("127.0.0.1", "1")
-        with pytest.raises(StoreUnavailableError, match="READONLY"):
-            await store.append([LATER])
+        for event in (EVENT, LATER):
+            with pytest.raises(StoreUnavailableError, match="READONLY"):
+                await store.append([event])
         assert await store.recent("ada", 5) == ["a"]
         assert not connections(client) & before
         client.replicaof("NO", "ONE")
@@ -47,11 +51,34 @@ async def test_what_has_become_a_replica_is_left_by_every_connection(tmp_path: P
 
 
 async def test_an_event_that_no_replica_holds_is_not_acknowledged(tmp_path: Path) -> None:
-    with EmbeddedServer(tmp_path) as server:
-        store = store_at(server.url, write_timeout_seconds=0.3, wait_replicas=1)
+    port = free_port()
+    opened = ("--port", str(port), "--bind", "127.0.0.1")
+    following = ("--replicaof", "127.0.0.1", str(port))
+    with EmbeddedServer(tmp_path / "primary", extra_arguments=opened) as primary:
+        store = store_at(primary.url, write_timeout_seconds=0.3, wait_replicas=1)
         with pytest.raises(StoreUnavailableError, match="0 of 1 replicas"):
             await store.append([EVENT])
-        with pytest.raises(StoreUnavailableError, match="0 of 1 replicas"):
-            await store.append([EVENT])  # known, and still nowhere else
         assert not store.is_open
+        with EmbeddedServer(tmp_path / "replica", extra_arguments=following) as replica:
+            async with asyncio.timeout(60):
+                while not await acknowledged(store, EVENT):  # noqa: ASYNC110 - it is in step soon
+                    await asyncio.sleep(0.02)
+            assert replica.pid is not None
+            os.kill(replica.pid, signal.SIGSTOP)
+            try:
+                assert not await acknowledged(store, LATER)
+                # Known by now, over a connection that wrote nothing, and still in one place only.
+                other = store_at(primary.url, write_timeout_seconds=0.3, wait_replicas=1)
+                assert not await acknowledged(other, LATER)
+                await other.close()
+            finally:
+                os.kill(replica.pid, signal.SIGCONT)
         await store.close()
+
+
+async def acknowledged(store: RedisHistoryStore, event: Interaction) -> bool:
+    try:
+        await store.append([event])
+    except StoreUnavailableError:
+        return False
+    return True
