@@ -23,8 +23,8 @@ class Metrics(QualityMetrics, StoreMetrics, BlocklistMetrics):
         # A `_created` beside every counter would double the series, and nothing reads it.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         super().__init__(registry)
-        gauge = self._gauge("build_info", "1; what runs.", "version", "revision", "torch")
-        gauge.labels(_installed("canet-serve"), revision, _installed("torch")).set(1)
+        self.build_info = self._gauge("build_info", "1; what runs.", "version", "revision", "torch")
+        self.build_info.labels(_installed("canet-serve"), revision, _installed("torch")).set(1)
 
 
 def _installed(distribution: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -129,17 +130,26 @@ def test_the_store_going_away_and_coming_back_moves_redis_up() -> None:
     assert registry.get_sample_value("canet_redis_errors_total", labels) == 1
 
 
-def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+def test_metrics_are_documented_with_type_labels_meaning_and_an_example_and_no_others() -> None:
     registry = CollectorRegistry()
-    Metrics(registry)
-    RefreshMetrics(registry)
-    exist = {
-        family.name + ("_total" if family.type == "counter" else "")
-        for family in registry.collect()
-        if family.name.startswith("canet_")
+    exist: dict[str, tuple[str, list[str]]] = {}
+    for told in (Metrics(registry), RefreshMetrics(registry)):
+        for metric in vars(told).values():
+            if isinstance(metric, MetricWrapperBase):
+                (family,) = metric.describe()
+                name = family.name + ("_total" if family.type == "counter" else "")
+                exist[name] = (family.type, sorted(metric._labelnames))
+    assert {family.name for family in registry.collect()} == {
+        name.removesuffix("_total") for name in exist
     }
     text = (DOCS / "metrics.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\| `(canet_\w+)`", text, flags=re.MULTILINE))
+    documented: dict[str, tuple[str, list[str]]] = {}
+    for line in re.findall(r"^\| `canet_\w+`.*$", text, flags=re.MULTILINE):
+        name, kind, meaning, example = [cell.strip() for cell in line.strip("|").split(" | ")]
+        kind, _, labels = kind.partition(": ")
+        documented[name.strip("`")] = (kind, sorted(labels.split(", ")) if labels else [])
+        assert meaning.endswith("."), name
+        assert re.search(r"canet_\w+", example), name
     assert documented == exist
 
 
