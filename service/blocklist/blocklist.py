@@ -7,6 +7,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from service.blocklist.contract import BlocklistObserver, BlocklistStore, Change, Listing
 from service.engine.contract import NOTHING_BLOCKED, Blocked
@@ -36,7 +37,7 @@ class Blocklist:
         self.limit = limit
         self._listing: Listing | None = None
         self._current = NOTHING_BLOCKED
-        self._complained = False
+        self._state: Literal["read", "away", "lost"] = "read"
         # An answer that was asked for earlier must not be taken for news.
         self._reading = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
@@ -74,6 +75,12 @@ class Blocklist:
 
         Raises BlocklistFullError and StoreUnavailableError.
         """
+        await self._refresh()
+        if self._state == "lost" and self._listing is not None:
+            # On top of what holds, not of nothing: that would unblock all the rest.
+            gone = set(remove)
+            held = [item for item in self._listing.since_ms if item not in gone]
+            return await self.replace([*dict.fromkeys([*held, *add])])
         done = await self._store.change(add, remove)
         await self._refresh()
         return done
@@ -96,9 +103,9 @@ class Blocklist:
         try:
             await self._refresh()
         except StoreUnavailableError as error:
-            if not self._complained:
+            if self._state != "away":
                 log.warning("the blocklist cannot be read, the last known one holds: %s", error)
-            self._complained = True
+            self._state = "away"
 
     async def _refresh(self) -> None:
         async with self._reading:
@@ -109,17 +116,17 @@ class Blocklist:
         found = await self._store.read(None if held is None else held.revision)
         if found is not None:
             if found.revision == 0 and held is not None:
-                if not self._complained:
+                if self._state != "lost":
                     log.error(
                         "the store has lost the blocklist; the %d items known here stay blocked "
                         "until somebody sets it again",
                         len(held.since_ms),
                     )
-                self._complained = True
+                self._state = "lost"
                 return
             if held is None or found.revision != held.revision:
                 self._hold(found)
-        self._complained = False
+        self._state = "read"
         self._observer.blocklist_read(time.time())
 
     def _hold(self, found: Listing) -> None:

@@ -9,7 +9,7 @@ import redis
 from prometheus_client import CollectorRegistry
 
 from models.checkpoint.errors import CheckpointError
-from models.checkpoint.manifest import MANIFEST_FILE, name_digest
+from models.checkpoint.manifest import FORMAT_VERSION, MANIFEST_FILE, name_digest
 from models.checkpoint.store import current, set_current
 from tests.e2e.live import live, until
 from tests.models.published import publish_random
@@ -19,15 +19,16 @@ from training.progress import Silent
 from training.refresh.metrics import RefreshMetrics
 from training.refresh.refresh import RefreshRequest, refresh
 
-SAYS = "this release reads 1"
+SAYS = "this release reads"
+FORMAT = b'"format_version": %d'
 
 
 def of_the_next_format(root: Path, version: str) -> str:
-    """Make the version one of format 2, sound in itself; return its new name."""
+    """Make the version one of the next format, sound in itself; return its new name."""
     path = root / version / MANIFEST_FILE
     data = path.read_bytes()
-    assert data.count(b'"format_version": 1') == 1
-    data = data.replace(b'"format_version": 1', b'"format_version": 2')
+    assert data.count(FORMAT % FORMAT_VERSION) == 1
+    data = data.replace(FORMAT % FORMAT_VERSION, FORMAT % (FORMAT_VERSION + 1))
     name = f"{version[:-8]}{name_digest(data, version)}"
     path.write_bytes(data.replace(version.encode(), name.encode(), 1))
     (root / version).rename(root / name)

@@ -253,6 +253,19 @@ def test_every_series_that_a_rule_reads_exists(stack: Stack, expression: Express
         assert stack.complaint(f"count({metric})") is None, metric
 
 
+def test_everything_that_the_trainer_tells_arrives(stack: Stack) -> None:
+    registry = CollectorRegistry()
+    RefreshMetrics(registry)
+    names = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in registry.collect()
+    }
+    asked = ("last_success_timestamp_seconds", "run_duration_seconds", "ndcg_10", "interactions")
+    assert {f"canet_trainer_{name}" for name in (*asked, "refused_total")} <= names
+    for name in sorted(names):
+        assert stack.complaint(f'count({name}{{job="canet-trainer"}})') is None, name
+
+
 def test_prometheus_evaluates_every_rule_without_an_error_and_nothing_fires(stack: Stack) -> None:
     groups = httpx.get(f"{stack.prometheus}/api/v1/rules", timeout=10).json()["data"]["groups"]
     loaded = [rule for group in groups for rule in group["rules"]]

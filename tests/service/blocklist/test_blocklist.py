@@ -150,6 +150,9 @@ async def test_a_store_that_lost_the_list_unblocks_nothing(redis_url: str) -> No
         client.flushall()
         await asyncio.sleep(0.2)  # several polls
         assert replica.current == blocked(["a"])
+        done = await replica.change(["b"], [])
+        assert (done.size, replica.current) == (2, blocked(["a", "b"])), "on top of what holds"
+        client.flushall()
         await replica.replace([])
         assert replica.current is NOTHING_BLOCKED, "somebody said so"
         client.delete("canet:1:blocklist")
