@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "load": "open loop: the highest rate that holds a p99 objective",
     "catalog": "latency, throughput and memory from 3 k to 1 M items",
     "overload": "three times what it can take: shrinking networks against refusing alone",
+    "soak": "every kind of request, swaps in between: does memory or anything else rise?",
     "cold-start": "from the start of the process to the first answer",
     "fit-plan": "fit the cost model that `canet plan` uses",
     "runtimes": "torch, AOTInductor, ONNX Runtime, OpenVINO on one submodel",

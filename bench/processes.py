@@ -91,13 +91,14 @@ def running(
 ) -> Iterator[Server]:
     """Yield the server once `ready` answers 200; stop it, descendants included, afterwards.
 
+    Its settings are those of `environ` alone; CANET_ variables of this process are left out.
     RuntimeError, with the end of its log, when it ends or takes more than START_SECONDS.
     """
     began = time.perf_counter()
     with log.open("ab") as out, pinned(cores):
         process = subprocess.Popen(
             list(command),
-            env={**os.environ, **environ},
+            env={**_inherited(), **environ},
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -114,6 +115,11 @@ def running(
         )
     finally:
         _stop(process)
+
+
+def _inherited() -> dict[str, str]:
+    """Return this process's environment without settings: what is measured is told its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CANET_")}
 
 
 def _wait_ready(

@@ -247,6 +247,7 @@ async def _load(services: Services) -> None:
     await services.blocklist.start()
     # One after the other: what answers everybody comes first.
     await services.models.start()
+    services.lifetime.when_loaded()
     await services.sides.start()
 
 

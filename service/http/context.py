@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +87,8 @@ class Lifetime:
     draining: bool = False
     admin_port: int | None = None
     """The port of the admin routes, once it is bound; None where there is none of their own."""
+    when_loaded: Callable[[], None] = lambda: None
+    """Called when the first model was looked for: what is in memory now is there to stay."""
 
 
 def services(request: Request) -> Services:

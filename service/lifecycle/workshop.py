@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from service.engine.contract import Engine
 from service.lifecycle.loader import Loader, RefusalError
+from service.lifecycle.manners import give_way, quietly
 from service.lifecycle.refusals import Refusals
 
 T = TypeVar("T")
@@ -36,7 +37,9 @@ class Workshop:
         self._stopping = threading.Event()
         self._loader = Loader(root, load, max_batch=max_batch, stopping=self._stopping)
         self._refusals = Refusals(retry_seconds=retry_seconds)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-loader")
+        self._executor = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="model-loader", initializer=give_way
+        )
 
     @property
     def stopping(self) -> bool:
@@ -49,7 +52,8 @@ class Workshop:
         Raises RefusalError, which is remembered, or LoadingStoppedError.
         """
         try:
-            engine = await self.run(lambda: self._loader.load(version))
+            with quietly():
+                engine = await self.run(lambda: self._loader.load(version))
         except RefusalError as refusal:
             self._refusals.remember(version, refusal)
             raise

@@ -174,21 +174,28 @@ class Chaos:
         """Every third is a rollback, every third a reload by name, the rest follow CURRENT."""
         served = await self._served()
         if number % 3 == 2:
-            reply = await self._admin.ask("POST", "/v1/admin/model/rollback")
-            assert reply.status == 200, reply.body
-            assert json.loads(reply.body)["version"] == current(self.root) != served
+            assert await self._told("rollback", "") == current(self.root) != served
             return
         wanted = next(name for name in (*versions[number % 3 :], *versions) if name != served)
         if number % 3 == 1:
-            body = json.dumps({"version": wanted})
-            reply = await self._admin.ask("POST", "/v1/admin/model/reload", body)
-            assert (reply.status, json.loads(reply.body)["version"]) == (200, wanted), reply.body
+            assert await self._told("reload", json.dumps({"version": wanted})) == wanted
             await asyncio.to_thread(set_current, self.root, wanted)
             return
         await asyncio.to_thread(set_current, self.root, wanted)
         async with asyncio.timeout(WAIT_SECONDS):
             while await self._served() != wanted:  # noqa: ASYNC110 - another process swaps
                 await asyncio.sleep(0.02)
+
+    async def _told(self, what: str, body: str) -> str:
+        """Have it done, and return what serves then; while the service looks at CURRENT, wait."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            reply = await self._admin.ask("POST", f"/v1/admin/model/{what}", body)
+            while reply.status == 409:
+                await asyncio.sleep(0.02)
+                reply = await self._admin.ask("POST", f"/v1/admin/model/{what}", body)
+        assert reply.status == 200, reply.body
+        version: str = json.loads(reply.body)["version"]
+        return version
 
     async def _served(self) -> str:
         reply = await self._admin.ask("GET", "/v1/model")
