@@ -13,6 +13,9 @@ from training.data.rows import BadRow, Chunk, RowCollector
 from training.data.text_format import Progress
 
 _BATCH_ROWS = 1 << 20
+# A few bytes can stand for billions of equal rows, which would be held in full. Files of real
+# interactions have a byte a row or more; as much as zipped text can hold is let through.
+_MOST_ROWS_PER_BYTE = 256
 
 
 def parquet_parts(directory: Path) -> list[Path]:
@@ -44,7 +47,7 @@ def read_parquet(
     """Hand the rows of all parts, in order, to `collector` and return the columns read.
 
     Raises:
-        DataError: a part lacks the columns.
+        DataError: a part lacks the columns, or holds far more rows than bytes.
         OSError, pyarrow.ArrowException: reading failed.
     """
     total = sum(path.stat().st_size for path in parts)
@@ -69,6 +72,11 @@ def read_parquet(
                     )
                 )
                 row += batch.num_rows
+                if row > size * _MOST_ROWS_PER_BYTE:
+                    raise DataError(
+                        f"{label} holds more than {row:,} rows in {size:,} bytes, which files of "
+                        "interactions never do; write it again without repeated rows"
+                    )
                 if on_progress is not None:
                     on_progress(done + size * row // max(1, file.metadata.num_rows), total)
         done += size

@@ -360,6 +360,17 @@ def test_arrays_are_read_only_and_the_summary_speaks() -> None:
     assert "2 interactions of 1 users, 2 items" in data.report.summary()
 
 
+def test_a_small_file_that_holds_millions_of_rows_is_refused(tmp_path: Path) -> None:
+    rows = 2_000_000
+    columns = {"user_id": pa.repeat(1, rows), "item_id": pa.repeat(2, rows)}
+    path = tmp_path / "x.parquet"
+    whole = {"row_group_size": rows, "max_rows_per_page": rows, "data_page_size": 2**30}
+    pq.write_table(pa.table(columns), path, **whole)
+    assert path.stat().st_size < 4096
+    with pytest.raises(DataError, match="rows in"):
+        read_interactions(path)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".inter", ".dat", ".csv.gz", ".parquet"])
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
