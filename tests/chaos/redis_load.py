@@ -16,7 +16,7 @@ from tests.chaos.ledger import Ledger
 USERS = 64
 WAIT_SECONDS = 120.0
 _ASKERS, _ASKS_PER_SECOND = 10, 10.0
-_TELLERS, _TELLS_PER_SECOND, _EVENTS = 6, 5.0, 2
+_TELLERS, _TELLS_PER_SECOND, _EVENTS = 6, 10.0, 2
 
 
 @dataclass(frozen=True, slots=True)
