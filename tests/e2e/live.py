@@ -17,7 +17,7 @@ from service.engine.torch_engine import TorchEngine, load_engine
 from service.settings import Settings
 
 KEY = "e2e-key-of-all-scopes"
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 120.0
 
 
 class Live:
