@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.clock import EventClock
 from service.engine.batcher import Batcher
 from service.http.context import Lifetime, Services
 from service.http.direct import Direct
@@ -149,6 +150,7 @@ def create_app(
             cache=result_cache(settings),
         ),
         blocklist=blocked,
+        event_clock=EventClock(),
         ingester=Ingester(store=store, impressions=impressions, metrics=metrics),
         impressions=impressions,
         hash_user=UserHasher(settings.log_salt.get_secret_value()),

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from service.blocklist.blocklist import Blocklist
+from service.clock import EventClock
 from service.engine.batcher import Batcher
 from service.impressions import Impressions
 from service.ingest import Ingester
@@ -67,6 +68,7 @@ class Services:
     recommender: Recommender
     blocklist: Blocklist
     ingester: Ingester
+    event_clock: EventClock
     impressions: Impressions
     hash_user: UserHasher
     overload: Overload

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,7 +21,7 @@ async def events(request: Request) -> Response:
     """Make events durable; the next recommendation of each user reflects them."""
     body = await read_body(request, EventsRequest)
     ingester = services(request).ingester
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = services(request).event_clock()
     interactions: list[Interaction] = []
     impressions: list[Impression] = []
     errors: list[EventError] = []

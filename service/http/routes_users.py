@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -36,7 +35,7 @@ async def replace_history(request: Request, user_id: UserId) -> Response:
     _note_user(request, user_id)
     body = await read_body(request, HistoryBody)
     store = services(request).store
-    await store.replace(user_id, _entries(body))
+    await store.replace(user_id, _entries(body, services(request).event_clock()))
     return reply(request, LengthAnswer(length=len(await store.entries(user_id, MOST_ENTRIES))))
 
 
@@ -59,8 +58,7 @@ async def merge_users(request: Request, user_id: UserId) -> Response:
     return reply(request, LengthAnswer(length=length))
 
 
-def _entries(body: HistoryBody) -> list[HistoryEntry]:
-    now_ms = time.time_ns() // 1_000_000
+def _entries(body: HistoryBody, now_ms: int) -> list[HistoryEntry]:
     entries, errors = [], []
     for place, item in enumerate(body.items):
         try:
