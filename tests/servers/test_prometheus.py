@@ -18,6 +18,8 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.checkpoint.read import read_checkpoint
+from models.price_curve import CurvePoint, share_at
 from tests.deploy.files import (
     ROOT,
     RULES,
@@ -318,6 +320,14 @@ def test_a_scrape_stays_small_and_events_are_booked(stack: Stack) -> None:
         assert stack.query(clicks)[0] > 0, variant
     assert stack.query("sum(canet_unattributed_events_total)") == [0.0]
     assert stack.query('sum(canet_cache_requests_total{result="hit"})')[0] > 0
+
+
+def test_the_budget_is_what_the_checkpoint_expects_of_the_price(stack: Stack, models: Path) -> None:
+    version = (models / "CURRENT").read_text().strip()
+    stored = read_checkpoint(models / version).manifest.router.price_curve
+    curve = sorted(CurvePoint(point.price, point.flops_ratio) for point in stored)
+    (price,) = stack.query("canet_compute_price")
+    assert stack.query("canet_compute_budget_ratio") == [pytest.approx(share_at(curve, price))]
 
 
 def test_the_flops_that_prometheus_counts_are_those_of_the_answers(stack: Stack) -> None:
