@@ -19,6 +19,14 @@ def stream_key(prefix: str, shard: int) -> str:
     return f"{prefix}:ev:{{{shard}}}"
 
 
+def wishes_key(prefix: str, shard: int) -> str:
+    """Return the key of the list of deletions and merges of stream `shard`, as `id op data`.
+
+    They stand in the stream as well, which may be trimmed before anybody drains it; these wait.
+    """
+    return f"{prefix}:wish:{{{shard}}}"
+
+
 def stream_shard(user_id: str) -> int:
     """Return the event stream that holds all of a user's entries."""
     return zlib.crc32(user_id.encode()) % EVENT_STREAMS

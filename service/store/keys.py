@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from models.events import EVENT_STREAMS, KEY_PREFIX, stream_key, stream_shard
+from models.events import EVENT_STREAMS, KEY_PREFIX, stream_key, stream_shard, wishes_key
 
 MAX_TIMESTAMP_MS = 2**43 - 1  # year 2248; with ten bits of tie-break still exact in a double
 
@@ -39,6 +39,10 @@ class Keys:
     def stream(self, user_id: str) -> str:
         """Stream that feeds the trainer; one of 16, fixed per user."""
         return stream_key(self.prefix, stream_shard(user_id))
+
+    def wishes(self, user_id: str) -> str:
+        """List of the deletions and merges in the user's stream that no refresh has taken yet."""
+        return wishes_key(self.prefix, stream_shard(user_id))
 
     def streams(self) -> tuple[str, ...]:
         """Every event stream."""

@@ -105,12 +105,18 @@ class RedisHistoryStore:
         """Replace the user's whole history in one step; tell the stream."""
         check_user_id(user_id)
         told = [[entry.external_id, entry.timestamp_ms] for entry in entries]
-        arguments = [*self._bounds, _json({"user": user_id, "entries": told})]
+        arguments = [
+            *self._bounds,
+            _json({"user": user_id, "entries": told}),
+            _json({"user": user_id}),
+        ]
         for entry in entries:
             check_entry(entry.external_id, entry.timestamp_ms)
             identity = event_identity(entry.external_id, entry.timestamp_ms, None)
             arguments += [entry.timestamp_ms, identity + entry.external_id.encode()]
-        await self._client.write("replace", _REPLACE, [(self._write_keys(user_id), arguments)])
+        keys = self._write_keys(user_id)
+        keys = (*keys[:-1], self.keys.wishes(user_id), keys[-1])
+        await self._client.write("replace", _REPLACE, [(keys, arguments)])
 
     async def merge(self, user_id: str, source_user_id: str) -> int:
         """Union the source's entries into the user's, delete the source; return the new length.
@@ -131,6 +137,7 @@ class RedisHistoryStore:
             self.keys.impressions(source_user_id),
             self.keys.forgotten(source_user_id),
             self.keys.impressions(user_id),
+            self.keys.wishes(source_user_id),
             self.keys.stream(source_user_id),
         )
         data = _json({"user": user_id, "source": source_user_id})
@@ -149,6 +156,7 @@ class RedisHistoryStore:
             self.keys.results(user_id),
             self.keys.impressions(user_id),
             self.keys.forgotten(user_id),
+            self.keys.wishes(user_id),
             self.keys.stream(user_id),
         )
         arguments = [*self._bounds, _json({"user": user_id})]
@@ -200,7 +208,7 @@ class RedisHistoryStore:
         # The server answered, but with no sorted set of ours: nothing is known of this user.
         return [] if isinstance(reply, ResponseError) else list(reply)
 
-    def _write_keys(self, user_id: str) -> tuple[str, str, str]:
+    def _write_keys(self, user_id: str) -> tuple[str, ...]:
         keys = self.keys
         return keys.history(user_id), keys.version(user_id), keys.stream(user_id)
 

@@ -2,7 +2,9 @@
 
 Core commands only, Redis >= 6.2. See docs/adr/0002-event-write.md. Shared rules:
 
-- KEYS[1], KEYS[2] = history, version; the last key = event stream (REMEMBER has keys of its own).
+- KEYS[1], KEYS[2] = history, version; the last key = event stream (REMEMBER has keys of its own);
+  the one before it, of all but APPEND, the list of what users wished: the stream is bounded, and a
+  deletion must not fall to the bound before a trainer has seen it.
 - ARGV[1..4] = history bound, history TTL, version TTL (seconds), stream bound.
 - All checks that can fail come before the first write: a script is not rolled back.
 - Equal milliseconds keep their order of arrival: the score's fraction counts in steps of 1/1024
@@ -12,6 +14,9 @@ Core commands only, Redis >= 6.2. See docs/adr/0002-event-write.md. Shared rules
 """
 
 from service.store.contract import FORGET_SECONDS, MOST_SHOWN
+
+# A million in all streams. Nobody's deletion is lost before so many others without any refresh.
+MOST_WISHES = 65_536
 
 _PRELUDE = """
 local STEP = 1 / 1024
@@ -62,13 +67,19 @@ local function bump(key)
   redis.call('EXPIRE', key, vttl)
 end
 local function tell(op, data)
-  redis.call('XADD', ev, 'MAXLEN', '~', cap, '*', 'op', op, 'data', data)
+  return redis.call('XADD', ev, 'MAXLEN', '~', cap, '*', 'op', op, 'data', data)
+end
+local function wish(id, op, data)
+  local list = KEYS[#KEYS - 1]
+  if redis.call('TYPE', list).ok ~= 'list' then redis.call('DEL', list) end
+  redis.call('RPUSH', list, id .. ' ' .. op .. ' ' .. data)
+  redis.call('LTRIM', list, -WISHES, -1)
 end
 local function forget(mark)
   local now = redis.call('TIME')
   redis.call('SET', mark, now[1] * 1000 + math.floor(now[2] / 1000), 'EX', FORGET)
 end
-""".replace("FORGET", str(FORGET_SECONDS))
+""".replace("FORGET", str(FORGET_SECONDS)).replace("WISHES", str(MOST_WISHES))
 
 # ARGV[5..] = (milliseconds, member, stream data) per event. Returns 1 or 0 per event.
 # It writes also when it knows every event: a replica must refuse it, and WAIT wait for it.
@@ -99,13 +110,13 @@ return added
 """
 )
 
-# ARGV[5] = stream data, ARGV[6..] = (milliseconds, member) per entry.
+# ARGV[5] = stream data, ARGV[6] = that of a deletion, ARGV[7..] = (milliseconds, member) per entry.
 REPLACE = (
     _PRELUDE
     + """
 local h, known = KEYS[1], {}
 redis.call('DEL', h)
-for n = 6, #ARGV, 2 do
+for n = 7, #ARGV, 2 do
   local identity = string.sub(ARGV[n + 1], 1, 8)
   if not known[identity] then
     known[identity] = true
@@ -115,7 +126,7 @@ end
 trim(h)
 redis.call('EXPIRE', h, ttl)
 bump(KEYS[2])
-tell('replace', ARGV[5])
+wish(tell('replace', ARGV[5]), 'delete', ARGV[6])
 return 1
 """
 )
@@ -150,7 +161,7 @@ redis.call('DEL', source, KEYS[5], KEYS[6])
 forget(KEYS[7])
 bump(KEYS[2])
 bump(KEYS[4])
-tell('merge', ARGV[5])
+wish(tell('merge', ARGV[5]), 'merge', ARGV[5])
 return redis.call('ZCARD', h)
 """
 )
@@ -165,7 +176,7 @@ forget(KEYS[5])
 bump(KEYS[2])
 -- The key names the user: no longer than the oldest answer that it has to outlive.
 redis.call('EXPIRE', KEYS[2], 86400)
-tell('delete', ARGV[5])
+wish(tell('delete', ARGV[5]), 'delete', ARGV[5])
 return held > 0 and 1 or 0
 """
 )

@@ -43,7 +43,11 @@ def fill(client: redis.Redis) -> None:
 
     def add(user: str, op: str, /, **data: Any) -> None:
         entry = {"op": op, "data": json.dumps(data)}
-        client.xadd(f"canet:1:ev:{{{STREAMS[user]}}}", entry)  # type: ignore[arg-type]
+        at = client.xadd(f"canet:1:ev:{{{STREAMS[user]}}}", entry)  # type: ignore[arg-type]
+        if op != "event":
+            place = at.decode() if isinstance(at, bytes) else at
+            wish = f"{place} {'merge' if op == 'merge' else 'delete'} {json.dumps(data)}"
+            client.rpush(f"canet:1:wish:{{{STREAMS[user]}}}", wish)
 
     def event(user: str, item: str) -> None:
         event_id = f"{user}{item}".encode().hex()

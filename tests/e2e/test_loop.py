@@ -155,6 +155,7 @@ async def test_new_items_come_vanished_ones_go_and_the_forgotten_are_forgotten(
             await serving(service, third.model.version)
             streams = [stream_key(KEY_PREFIX, shard) for shard in range(EVENT_STREAMS)]
             assert sum(client.xlen(stream) for stream in streams) == 0
+            assert client.keys("canet:1:wish:*") == [], "heard"
         assert holding(request_.dataset, GONE) == []
         assert ONLY_GONE not in read_checkpoint(root / third.model.version).catalog
         assert holding(root / third.model.version, GONE) == []

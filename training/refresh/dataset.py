@@ -2,6 +2,7 @@
 
     <dataset>/events/date=2026-11-21/s03-1795246800000.0-1795246899123.4.parquet
     <dataset>/ops/s03-1795246800000.0-1795246899123.4.parquet   what batches ask to forget or merge
+    <dataset>/ops/s03-wish-1795246800000.7-1795246800000.7.parquet  the same, where no batch came
     <dataset>/ops/applied.parquet       the same of all batches whose wishes were carried out
     <dataset>/suppression.key           turns user ids into the keys that `ops` hold
     <dataset>/FORMAT                    1: what the files hold
@@ -175,6 +176,13 @@ class DataSet:
             day.mkdir()
             _sync(self.events)
         write_table(day / name, events_table(events))
+
+    def commit_ops(self, shard: int, ops: Sequence[Op]) -> None:
+        """Make operations durable whose batch never came, in the order of their places."""
+        first, last = ops[0].at, ops[-1].at
+        # No batch has such a name, so none is replaced.
+        name = f"s{shard:02d}-wish-{first.ms}.{first.seq}-{last.ms}.{last.seq}.parquet"
+        write_table(self.ops / name, ops_table(ops))
 
     def load_ops(self) -> list[Op]:
         """Return every operation once, by its place in the streams."""

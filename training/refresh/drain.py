@@ -6,7 +6,7 @@ again afterwards lies at or below the watermark and is only acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -45,6 +45,7 @@ def drain(
     """
     found = Drained()
     watermarks = dataset.watermarks()
+    drained: list[tuple[EventStream, StreamId]] = []
     for shard in range(EVENT_STREAMS):
         stream = EventStream(client, shard, prefix=prefix)
         end = stream.open()
@@ -53,7 +54,37 @@ def drain(
         watermark = watermarks.get(shard, StreamId(0, 0))
         _drain_stream(stream, dataset, watermark, end, batch_entries, before_commit, found)
         found.lost += stream.lost()
+        drained.append((stream, end))
+    _hear_wishes(dataset, drained, before_commit, found)
     return found
+
+
+def _hear_wishes(
+    dataset: DataSet,
+    drained: Sequence[tuple[EventStream, StreamId]],
+    before_commit: Callable[[], None],
+    found: Drained,
+) -> None:
+    """Take over deletions and merges that fell to their stream's bound before it was drained."""
+    known: set[tuple[StreamId, int]] | None = None
+    for stream, end in drained:
+        wishes = stream.wishes(end)
+        if not wishes:
+            continue
+        if known is None:
+            known = {(op.at, op.shard) for op in dataset.load_ops()}
+        rows = [
+            row
+            for wish in wishes
+            if wish is not None and wish.fields is not None
+            for row in parse_entry(wish.at, wish.fields) or ()
+            if not isinstance(row, Event) and (row.at, stream.shard) not in known
+        ]
+        before_commit()
+        if rows:
+            dataset.commit_ops(stream.shard, [dataset.keys.op(row, stream.shard) for row in rows])
+            found.ops += len(rows)
+        stream.grant(len(wishes))
 
 
 def _drain_stream(

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from models.events import KEY_PREFIX, stream_key
+from models.events import KEY_PREFIX, stream_key, wishes_key
 from training.refresh.entries import StreamId
 
 GROUP = "trainer"
@@ -38,6 +38,7 @@ class EventStream:
         self.shard = shard
         self._client: Any = client
         self._key = stream_key(prefix, shard)
+        self._wishes_key = wishes_key(prefix, shard)
         self._trimmed_key = f"{prefix}:trainer:trimmed:{{{shard}}}"
 
     def open(self) -> StreamId | None:
@@ -69,6 +70,23 @@ class EventStream:
         least = StreamId(upto.ms, upto.seq + 1)
         return int(self._client.eval(_TRIM, 2, self._key, self._trimmed_key, str(least)))
 
+    def wishes(self, end: StreamId) -> list[Delivery | None]:
+        """Return the waiting deletions and merges up to `end`, as entries; None for others'."""
+        found: list[Delivery | None] = []
+        if self._client.type(self._wishes_key) != b"list":
+            return found
+        for text in self._client.lrange(self._wishes_key, 0, -1):
+            wish = _wish(text)
+            if wish is not None and wish.at > end:
+                break
+            found.append(wish)
+        return found
+
+    def grant(self, count: int) -> None:
+        """Take the oldest `count` wishes, now safe elsewhere, off the list."""
+        if count:
+            self._client.ltrim(self._wishes_key, count, -1)
+
     def lost(self) -> int:
         """Return how many entries fell to the stream's bound before they were drained, ever.
 
@@ -94,6 +112,15 @@ class EventStream:
         else:
             entries = [entry for _, batch in reply for entry in batch]
         return [Delivery(at=StreamId.parse(at), fields=fields or None) for at, fields in entries]
+
+
+def _wish(text: bytes) -> Delivery | None:
+    place, _, rest = text.partition(b" ")
+    op, _, data = rest.partition(b" ")
+    try:
+        return Delivery(at=StreamId.parse(place), fields={b"op": op, b"data": data})
+    except ValueError:
+        return None
 
 
 def _name(key: bytes | str) -> str:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from models.events import EVENT_STREAMS, stream_key, stream_shard
+from models.events import EVENT_STREAMS, stream_key, stream_shard, wishes_key
 from service.store.contract import HistoryEntry, Interaction
 from tests.training.refresh.world import BASE_MS, appended, send, store_at, walks
 from training.data.interactions import read_interactions
@@ -149,6 +149,59 @@ def test_what_falls_to_the_bound_before_it_is_drained_is_told(
         client.xtrim(stream_key("canet:1", stream.shard), maxlen=0, approximate=False)
         found = drain(client, dataset, batch_entries=100)
         assert (found.events, found.lost) == (0, total - 4 + 1)
+
+
+async def test_no_deletion_falls_to_the_bound_however_many_events_come_after_it(
+    redis_url: str, tmp_path: Path
+) -> None:
+    def event(user: str, item: str) -> Interaction:
+        return Interaction(user_id=user, external_id=item, timestamp_ms=BASE_MS)
+
+    store = store_at(redis_url)
+    names = ("gone", "guest", "put", "kept")
+    await store.append([event(user, f"{user}-old") for user in names])
+    with redis.Redis.from_url(redis_url) as client, DataSet(tmp_path) as dataset:
+        drain(client, dataset, batch_entries=100)
+        await store.delete("gone")
+        await store.merge("member", "guest")
+        await store.replace("put", [])
+        await store.append([event("gone", "gone-late")])
+        for shard in range(EVENT_STREAMS):  # what many events after them come to
+            client.xtrim(stream_key("canet:1", shard), maxlen=0, approximate=False)
+        wishes = [wishes_key("canet:1", stream_shard(user)) for user in names[:3]]
+        client.rpush(wishes[0], b"what others wrote", b"\xff 1-1", b"9-9 delete {}")
+        found = drain(client, dataset, batch_entries=100)
+        assert (found.events, found.ops) == (0, 3)
+        assert keep_up(dataset).removed == 2
+        assert pairs(dataset) == [("kept", "kept-old"), ("member", "guest-old")]
+        assert not any(client.exists(key) for key in wishes), "heard"
+        # What the stream still has is not done twice, and what is no list is nobody's wish.
+        await store.delete("member")
+        client.set(wishes_key("canet:1", stream_shard("kept")), "what others wrote")
+        await store.close()
+        found = drain(client, dataset, batch_entries=100)
+        assert (found.ops, keep_up(dataset).removed) == (1, 1)
+        assert drain(client, dataset, batch_entries=100).ops == 0
+        assert pairs(dataset) == [("kept", "kept-old")]
+
+
+async def test_a_wish_that_comes_while_its_stream_is_drained_waits(
+    redis_url: str, tmp_path: Path
+) -> None:
+    store = store_at(redis_url)
+    await store.append([Interaction(user_id="u", external_id="a", timestamp_ms=BASE_MS)])
+    shard = stream_shard("u")
+    with redis.Redis.from_url(redis_url) as client:
+        stream = EventStream(client, shard)
+        end = stream.open()
+        assert end is not None
+        await store.delete("u")
+        await store.close()
+        assert stream.wishes(end) == []
+        assert client.llen(wishes_key("canet:1", shard)) == 1
+        end = stream.open()
+        assert end is not None
+        assert len(stream.wishes(end)) == 1
 
 
 async def test_the_forgotten_are_gone_and_the_merged_have_moved(
