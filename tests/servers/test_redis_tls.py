@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import NoPermissionError
 
 from service.app import create_app
+from service.metrics.labels import REDIS_OPS
 from service.settings import Settings
 from tests.servers.processes import free_port, required, wait_until
 from tests.service.fakes import FakeEngine, FakeManager
@@ -128,6 +129,12 @@ async def test_everything_works_over_tls_with_the_documented_rights(secured: Sec
             assert told["accepted"] == 1
             told = (await client.post("/recommend", json={"user_id": "u", "k": 1})).json()
             assert (told["degraded"], told["items"][0]["item_id"]) == ([], "i6")
+            await app.state.services.impressions.stop()
+            named = {"type": "click", "recommendation_id": told["recommendation_id"]}
+            click = {"user_id": "u", "item_id": "i6", **named}
+            assert (await client.post("/v1/events", json={"events": [click]})).status_code == 200
+            await client.delete("/v1/users/u/history")
+            await client.post("/v1/events", json={"events": [event]})
             body = {"items": [{"item_id": "i8"}]}
             assert (await client.put("/v1/users/v/history", json=body)).status_code == 200
             merged = await client.post("/v1/users/u/merge", json={"source_user_id": "v"})
@@ -135,9 +142,11 @@ async def test_everything_works_over_tls_with_the_documented_rights(secured: Sec
             assert (await client.get("/v1/users/u/history")).json()["length"] == 2
             last = await client.delete("/v1/users/u/history")
             assert last.status_code == 204
-            assert last.headers["ratelimit-remaining"] == "44"
+            assert last.headers["ratelimit-remaining"] == "41"
             assert (await client.get("/readyz")).json()["checks"]["redis"] == "ok"
-    for op in ("append", "recent", "replace", "merge", "entries", "delete", "rate", "ping"):
+    labels = {"type": "click", "variant": "stable"}
+    assert registry.get_sample_value("canet_attributed_events_total", labels) == 1
+    for op in REDIS_OPS:
         for kind in ("auth", "response"):
             labels = {"op": op, "kind": kind}
             assert registry.get_sample_value("canet_redis_errors_total", labels) == 0, labels
