@@ -18,7 +18,7 @@ from models.checkpoint.store import current, list_versions, rollback_target
 from models.events import KEY_PREFIX, active_model_key
 from tests.training.refresh.world import send, walks, write_csv
 from training.data.errors import DataError
-from training.pipeline import publish_trained
+from training.pipeline import Trained, build, publish_trained
 from training.plan import TrainPlan
 from training.progress import Silent
 from training.refresh.errors import BusyError, RefreshError, RefusedError, StoppedError
@@ -162,6 +162,44 @@ def test_a_lease_lost_while_training_publishes_nothing(
     assert world.metric("runs_total", result="lost_lease") == 1
     assert current(world.root) is None
     assert list_versions(world.root) == []
+
+
+def test_a_second_run_during_the_first_is_excluded_at_every_step(world: World) -> None:
+    told: list[str] = []
+
+    def meanwhile() -> bool:
+        with pytest.raises(BusyError, match="another refresh is running") as caught:
+            refresh(world.request, RefreshMetrics(CollectorRegistry()), Silent())
+        told.append(str(caught.value))
+        return False
+
+    found = refresh(world.request, world.metrics, Silent(), meanwhile)
+    assert found.model is not None
+    assert current(world.root) == found.model.version
+    assert list_versions(world.root) == [found.model.version]
+    assert len(told) > 3
+
+
+def test_a_lock_taken_over_while_the_model_trains_ends_the_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.refresh()
+    assert first.model is not None
+
+    def slept(*args: object, **options: object) -> Trained:
+        # As after a sleep longer than the lease: the lock ran out, and another run has it.
+        with redis.Redis.from_url(world.request.redis_url) as client:
+            client.set("canet:1:trainer:lock", "99:other")
+        return build(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("training.refresh.refresh.build", slept)
+    with pytest.raises(RefreshError, match=r"lock was lost|stopped"):
+        world.refresh(always=True, lease_seconds=0.6)
+    assert world.metric("runs_total", result="lost_lease") == 1
+    assert current(world.root) == first.model.version
+    assert list_versions(world.root) == [first.model.version]
+    with redis.Redis.from_url(world.request.redis_url) as client:
+        assert client.get("canet:1:trainer:lock") == b"99:other", "the other's lock is let be"
 
 
 def test_asked_to_stop_it_keeps_what_it_drained(world: World) -> None:
