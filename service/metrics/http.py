@@ -38,10 +38,12 @@ class HttpMetrics(Makers):
         # Looking a child up by its labels takes a lock and longer than counting does.
         self._stages = {stage: self.stage_duration.labels(stage) for stage in STAGES}
         self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._routes: set[tuple[str, str]] = set()
 
     def create_routes(self, routes: Iterable[tuple[str, str]]) -> None:
         """Create the counters of these (method, route template) pairs at 0, and of no route."""
         for method, route in routes:
+            self._routes.add((method, route))
             self.http_duration.labels(method, route)
             create(self.http_requests, (method,), (route,), _texts(USUAL_STATUSES))
         create(self.http_requests, sorted(METHODS), (UNMATCHED,), _texts(UNMATCHED_STATUSES))
@@ -50,22 +52,32 @@ class HttpMetrics(Makers):
     def http_answered(
         self, method: str, route: str, status: int, seconds: float, *, trace_id: str | None = None
     ) -> None:
-        """Note one answered request; an unknown method counts as `other`.
+        """Note one answered request.
 
+        HEAD counts as the GET it was answered as, a method that its route does not have for no
+        route, an unknown method as `other`.
         `trace_id` is that of a sampled trace: an example of how long requests take.
         """
         found = self._answers.get((method, route, status))
         if found is None:
             known = within(method, METHODS)
+            counted, place = self._counted(known, route)
             found = (
-                self.http_requests.labels(known, route, str(status)),
+                self.http_requests.labels(counted, place, str(status)),
                 # Where no route matches, methods are as many buckets for nothing.
-                self.http_duration.labels(OTHER if route == UNMATCHED else known, route),
+                self.http_duration.labels(OTHER if place == UNMATCHED else counted, place),
             )
             if known == method:  # other methods are without number
                 self._answers[method, route, status] = found
         found[0].inc()
         found[1].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+
+    def _counted(self, method: str, route: str) -> tuple[str, str]:
+        """Return the method and route to count, from the closed set of `create_routes`."""
+        for one in (method, "GET" if method == "HEAD" else method):
+            if (one, route) in self._routes:
+                return one, route
+        return method, UNMATCHED
 
     def stage(self, stage: str, seconds: float) -> None:
         """Note the time of one stage of STAGES."""

@@ -38,8 +38,9 @@ def in_use() -> CollectorRegistry:
         for endpoint in ENDPOINTS:
             metrics.http_answered(endpoint.method, endpoint.path, status, 0.01)
     for method in (*METHODS, "ODD"):
-        for status in (404, 405, 413):
-            metrics.http_answered(method, UNMATCHED, status, 0.01)
+        for route in (UNMATCHED, *(endpoint.path for endpoint in ENDPOINTS)):
+            for status in (404, 405, 413):
+                metrics.http_answered(method, route, status, 0.01)
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         registry.register(collector)
     return registry

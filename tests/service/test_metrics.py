@@ -20,6 +20,7 @@ from models.price_curve import CurvePoint
 from service.engine.contract import PARTS, BatchTimings, Part, Work
 from service.http.routing import ENDPOINTS
 from service.metrics.exposition import exposed
+from service.metrics.labels import METHODS
 from service.metrics.metrics import Metrics
 from service.ulid import Ulids
 from tests.service.everything import in_use
@@ -50,6 +51,10 @@ async def test_a_flood_of_paths_methods_users_and_scenarios_makes_no_new_series(
                 get = stack.client.get
                 await stack.client.request(word().upper(), f"/{word()}")
                 await stack.client.request(word().upper(), "/recommend")
+                for endpoint in ENDPOINTS:
+                    path = re.sub(r"\{.*?\}", word(), endpoint.path)
+                    for method in METHODS:
+                        await stack.client.request(method, path)
                 await get(f"/{word()}?{word()}")
                 await get(f"/v1/users/{word()}/history")
                 await get(f"/v1/items/{word()}/similar")
@@ -63,7 +68,7 @@ async def test_a_flood_of_paths_methods_users_and_scenarios_makes_no_new_series(
 
         await flood(1)
         before = series(stack.app.state.services.metrics.registry)
-        await flood(30)
+        await flood(5)
         assert series(stack.app.state.services.metrics.registry) == before
         assert len(before) < 2000
 
@@ -78,6 +83,11 @@ async def test_requests_are_counted_by_template_and_status() -> None:
         assert await stack.metric("canet_http_requests_total", **labels, status="422") == 1
         assert await stack.metric("canet_http_request_duration_seconds_count", **labels) == 4
         assert await stack.metric("canet_http_requests_in_flight") == 0
+        await stack.client.head("/v1/users/a/history")
+        await stack.client.options("/v1/users/a/history")
+        assert await stack.metric("canet_http_requests_total", **labels, status="200") == 4
+        unmatched = {"method": "OPTIONS", "route": "unmatched", "status": "204"}
+        assert await stack.metric("canet_http_requests_total", **unmatched) == 1
 
 
 def test_every_counter_and_histogram_exists_at_0_before_anything_happened() -> None:
