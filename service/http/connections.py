@@ -16,14 +16,18 @@ MOST_HEADER_BYTES = 64 * 1024
 class GuardedProtocol(HttpToolsProtocol):
     """Drops a connection whose request's headers take too long or are too long.
 
-    And one whose peer does not take what is sent. `client_seconds` bounds each. The body has a
-    bound of its own (`service.http.limits`), and an idle connection the server's keep-alive time.
+    And one whose peer does not take what is sent, or does not end a body that nobody waits for
+    any more since its request is answered. `client_seconds` bounds each. The body that a route
+    waits for has a bound of its own (`service.http.limits`), and an idle connection the server's
+    keep-alive time, which bytes that begin no request do not prolong.
     """
 
     client_seconds = 10.0
 
     _awaiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _in_body = False
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -34,6 +38,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._cease()
+        self._read_through()
         self.resume_writing()
         super().connection_lost(exc)
 
@@ -45,6 +50,10 @@ class GuardedProtocol(HttpToolsProtocol):
         # Bytes of a body that came along are no headers: then nothing is awaited any more.
         if self._awaiting is not None and self._header_bytes > MOST_HEADER_BYTES:
             self._drop()
+        # Any byte ends the server's keep-alive time. What follows an answer has to begin a request.
+        idle = self.cycle is not None and self.cycle.response_complete and not self._in_body
+        if idle and self.timeout_keep_alive_task is None:
+            self._wait()
 
     def on_message_begin(self) -> None:
         """Begin to wait for the headers of one more request on this connection."""
@@ -54,7 +63,23 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop waiting: the rest is the application's."""
         self._cease()
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note that the request is there to its end, perhaps only after its answer."""
+        self._read_through()
+        super().on_message_complete()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """Give the peer its time for the rest of a body that was answered before it was there."""
+        super().on_response_complete()
+        if self._in_body and self._unread is None:
+            self._unread = self.loop.call_later(self.client_seconds, self._drop)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP request in the one shape of every failure, and close."""
@@ -95,8 +120,15 @@ class GuardedProtocol(HttpToolsProtocol):
             self._awaiting.cancel()
             self._awaiting = None
 
+    def _read_through(self) -> None:
+        self._in_body = False
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _drop(self) -> None:
         self._cease()
+        self._read_through()
         self.transport.abort()
 
 

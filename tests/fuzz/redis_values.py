@@ -77,7 +77,7 @@ MESSAGES = st.one_of(
 )
 CHANNEL = active_model_key(KEY_PREFIX)
 _KEYS = Keys()
-_USER, _SOURCE = "ada", "bob"
+_USER, _SOURCE = USERS = ("ada-of-the-fuzz", "bob-of-the-fuzz")
 KEYS = (
     *(_KEYS.history(_USER), _KEYS.version(_USER), _KEYS.results(_USER), _KEYS.impressions(_USER)),
     *(_KEYS.forgotten(_USER), _KEYS.history(_SOURCE), _KEYS.version(_SOURCE)),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from service.store.keys import Keys
-from tests.fuzz.redis_values import CHANNEL, KEYS, MESSAGES, REQUESTS, VALUES, Value, put
+from tests.fuzz.redis_values import CHANNEL, KEYS, MESSAGES, REQUESTS, USERS, VALUES, Value, put
 from tests.fuzz.target import Target, target
 
 pytestmark = pytest.mark.long
@@ -26,7 +26,8 @@ STORES = int(os.environ.get("CANET_FUZZ_STORES", "30"))
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     shared = {"rate_limit": "900000000/s", "rate_limit_shared": "true"}
-    with target(tmp_path_factory.mktemp("redis"), result_ttl="0", **shared) as found:
+    told = {"result_ttl": "0", "log_level": "DEBUG"}
+    with target(tmp_path_factory.mktemp("redis"), **told, **shared) as found:
         yield found
 
 
@@ -74,6 +75,8 @@ def test_no_value_fails_a_request(
     assert set(counted) == {200, 204}
     assert service.process.poll() is None
     assert [line for line in service.errors() if "exception" in line] == []
+    log = service.log.read_text()
+    assert all(user not in log for user in USERS)
     assert "forged" not in client.get("/metrics").text, "a value became a label"
 
 

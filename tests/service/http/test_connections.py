@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -28,6 +29,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         api_keys=f"read+write+admin:{ADMIN}",
     ) as found:
         yield found
+
+
+# As long as the server keeps an idle connection: what is to be dropped earlier has to be.
+KEEP_ALIVE_SECONDS = 75
 
 
 def connect(served: Served) -> socket.socket:
@@ -68,6 +73,19 @@ def test_headers_that_drip_are_dropped_however_lively(served: Served) -> None:
     assert alive(served)
 
 
+def test_hundreds_that_drip_keep_nobody_out(served: Served) -> None:
+    with ExitStack() as held:
+        slow = [held.enter_context(connect(served)) for _ in range(300)]
+        for number, one in enumerate(slow):
+            one.sendall((b"", b"GET /", HEAD[:-2], HEAD + BODY[:3])[number % 4])
+            if number % 50 == 0:
+                assert alive(served)
+        assert alive(served)
+        for one in slow:
+            assert b" 200 " not in whole(one)
+    assert alive(served)
+
+
 def test_the_second_request_of_a_connection_has_no_more_time(served: Served) -> None:
     with connect(served) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /healthz HTTP/1.1\r\nhost")
@@ -91,6 +109,53 @@ def test_nobody_without_a_key_gets_to_send_a_body(served: Served) -> None:
     with connect(served) as stranger:
         stranger.sendall(HEAD.replace(str(len(BODY)).encode(), b"1000000"))
         assert stranger.recv(12) == b"HTTP/1.1 401"
+
+
+@pytest.mark.parametrize("rest", [b"", b"x"], ids=["silent", "dripping"])
+def test_nobody_without_a_key_holds_a_connection_by_a_body(served: Served, rest: bytes) -> None:
+    """The answer is there long before the body: what is left of it is not waited for."""
+    with connect(served) as stranger:
+        stranger.sendall(HEAD.replace(str(len(BODY)).encode(), b"1000000"))
+        assert stranger.recv(12) == b"HTTP/1.1 401"
+        began = time.monotonic()
+        stranger.settimeout(0.1)
+        while time.monotonic() < began + KEEP_ALIVE_SECONDS / 2:
+            try:
+                stranger.sendall(rest)
+                if stranger.recv(65536) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                break
+        else:
+            pytest.fail("it held the connection")
+    assert alive(served)
+
+
+def test_a_body_that_comes_after_its_answer_leaves_the_connection_in_use(served: Served) -> None:
+    with connect(served) as late:
+        late.sendall(HEAD)
+        assert late.recv(12) == b"HTTP/1.1 401"
+        late.sendall(BODY)
+        time.sleep(1.5)  # longer than an unread body is waited for
+        late.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 OK" in whole(late)
+
+
+def test_bytes_between_requests_do_not_keep_a_connection(served: Served) -> None:
+    with connect(served) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert idle.recv(12) == b"HTTP/1.1 200"
+        began = time.monotonic()
+        try:
+            while time.monotonic() < began + KEEP_ALIVE_SECONDS / 2:
+                idle.sendall(b"\r\n")
+                time.sleep(0.1)
+            pytest.fail("it held the connection")
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert alive(served)
 
 
 def test_headers_without_end_are_dropped(served: Served) -> None:
@@ -120,6 +185,22 @@ def test_a_client_that_never_reads_is_dropped(served: Served) -> None:
             pytest.fail("it buffered answers for a minute")
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             pass
+    assert alive(served)
+
+
+def test_what_is_not_http_gets_a_problem(served: Served) -> None:
+    for sent in (
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: \x00\r\n\r\n",
+    ):
+        with connect(served) as stranger:
+            stranger.sendall(sent)
+            head, _, body = whole(stranger).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"content-type: application/problem+json" in head
+        assert b"x-content-type-options: nosniff" in head
+        assert json.loads(body)["code"] == "bad_request"
     assert alive(served)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import pickle
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from service.http import security
 from service.http.routing import ENDPOINTS
 from service.settings import Settings
 from tests.service.fakes import running
@@ -96,18 +100,76 @@ async def test_request_ids_are_echoed_when_sane(sent: str, echoed: bool) -> None
             assert found
 
 
+@pytest.mark.parametrize("presented", [READER, HASHED, "wrong", ""])
+async def test_a_key_is_compared_with_every_known_one_in_constant_time(
+    presented: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hash, and as often for a right key as for a wrong one."""
+    compared: list[tuple[bytes, bytes]] = []
+
+    def spy(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr(security, "hmac", SimpleNamespace(compare_digest=spy))
+    known = keyed().api_keys
+    security.key_of(presented, known)
+    wanted = hashlib.sha256(presented.encode()).digest()
+    assert compared == [(wanted, key.digest) for key in known]
+
+
+def test_keys_are_kept_as_hashes_alone() -> None:
+    settings = keyed()
+    kept = repr(settings) + str(settings.model_dump()) + str(pickle.dumps(settings))
+    for key in (READER, WRITER, ADMIN, HASHED):
+        assert key not in kept
+    assert settings.api_keys[0].digest == hashlib.sha256(READER.encode()).digest()
+
+
+async def test_keys_are_rotated_without_a_gap() -> None:
+    """Old alone, both, new alone: a client that changes over in between is never refused."""
+    old, new = f"read:{READER}", f"read:{HASHED}"
+    for keys, accepted in (
+        (old, {READER}),
+        (f"{old},{new}", {READER, HASHED}),
+        (new, {HASHED}),
+    ):
+        async with running(keyed(keys)) as stack:
+            for key in (READER, HASHED):
+                answer = await stack.client.get("/v1/model", headers={"x-api-key": key})
+                assert (answer.status_code == 200) is (key in accepted)
+
+
 async def test_every_answer_carries_the_safe_headers() -> None:
+    asked = [
+        *(
+            ("GET", path)
+            for path in ("/healthz", "/metrics", "/nope", "/v1/model", "/openapi.json")
+        ),
+        *(("HEAD", "/healthz"), ("OPTIONS", "/recommend"), ("PATCH", "/recommend")),
+        ("POST", "/recommend"),
+    ]
     async with running() as stack:
-        for path in ("/healthz", "/metrics", "/nope", "/v1/model", "/openapi.json"):
-            headers = (await stack.client.get(path)).headers
+        for method, path in asked:
+            headers = (await stack.client.request(method, path)).headers
             assert headers["cache-control"] == "no-store"
             assert headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert headers["referrer-policy"] == "no-referrer"
             assert headers["x-model-version"] == "v1"
             assert "access-control-allow-origin" not in headers
+            assert "server" not in headers
 
 
 async def test_cors_is_closed_unless_opened_for_an_origin() -> None:
     origin = {"origin": "https://shop.example"}
+    asks = {**origin, "access-control-request-method": "POST"}
+    async with running() as stack:
+        for answer in (
+            await stack.client.options("/recommend", headers=asks),
+            await stack.client.get("/healthz", headers=origin),
+        ):
+            assert not [name for name in answer.headers if name.startswith("access-control")]
     async with running(cors_origins=("https://shop.example",)) as stack:
         headers = (await stack.client.get("/healthz", headers=origin)).headers
         assert headers["access-control-allow-origin"] == "https://shop.example"
