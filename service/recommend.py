@@ -136,7 +136,7 @@ class Recommender:
         if ranking.short_list:
             degraded.append("short_list")
         self._metrics.answered(ranking, degraded, line.variant)
-        recommendation_id = self._new_id()
+        recommendation_id = self._new_id(ranking.model_version)
         if user_id is not None:
             self._impressions.note(user_id, recommendation_id, ranking, line.variant)
         return Recommendation(

@@ -1,10 +1,16 @@
-"""Recommendation ids: ULIDs, sortable by time, unguessable enough, 26 characters."""
+"""Recommendation ids: ULIDs, sortable by time, unguessable enough, 26 characters.
+
+Each names the version of the model that answered, so that what a click is booked on can be told
+years later, from the data set alone.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
+from functools import lru_cache
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
@@ -42,10 +48,25 @@ class Ulids:
     def __init__(self) -> None:
         self._random = RandomBytes()
 
-    def __call__(self) -> str:
-        """Return 48 bits of Unix milliseconds and 80 random bits in Crockford's base 32."""
-        number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(self._random(10))
+    def __call__(self, version: str = "") -> str:
+        """Return 48 bits of Unix milliseconds, 20 that name `version`, and 60 random ones.
+
+        All in Crockford's base 32; the version's are the four characters of `tag_of`.
+        """
+        random = int.from_bytes(self._random(8)) >> 4
+        number = (time.time_ns() // 1_000_000) << 80 | _tag(version) << 60 | random
         return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+def tag_of(version: str) -> str:
+    """Return the four characters, 11 to 14, of every id that was made for this version."""
+    tag = _tag(version)
+    return _PAIRS[tag >> 10] + _PAIRS[tag & 1023]
+
+
+@lru_cache(maxsize=64)
+def _tag(version: str) -> int:
+    return int.from_bytes(hashlib.blake2b(version.encode(), digest_size=3).digest()) >> 4
 
 
 def made_at_ms(ulid: str) -> int | None:

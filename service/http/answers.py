@@ -193,6 +193,7 @@ class SideAnswer(Answer):
     """A candidate or a shadow; `version` is None while `wanted` could not be loaded."""
 
     version: str | None
+    recommendation_tag: str | None
     wanted: str | None
     digest: str | None
     percent: float
@@ -206,6 +207,8 @@ class ModelAnswer(Answer):
     """
 
     version: str
+    recommendation_tag: str
+    """Characters 11 to 14 of the ids of recommendations that this version made."""
     digest: str
     created_at: str
     trained_at: str

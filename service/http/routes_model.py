@@ -16,6 +16,7 @@ from service.http.context import exchange, services
 from service.http.schemas import ReloadRequest, TrafficRequest, UnloadRequest
 from service.lifecycle.contract import SIDES, ReloadRefusedError
 from service.lifecycle.sides import SideStatus
+from service.ulid import tag_of
 
 
 async def model(request: Request) -> Response:
@@ -87,6 +88,7 @@ def _tell(request: Request, info: ModelInfo) -> Response:
         request,
         ModelAnswer(
             version=info.version,
+            recommendation_tag=tag_of(info.version),
             digest=info.digest,
             created_at=info.created_at,
             trained_at=trained.isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -111,6 +113,7 @@ def _tell(request: Request, info: ModelInfo) -> Response:
 def _side(status: SideStatus) -> SideAnswer:
     return SideAnswer(
         version=None if status.info is None else status.info.version,
+        recommendation_tag=None if status.info is None else tag_of(status.info.version),
         wanted=status.wanted,
         digest=None if status.info is None else status.info.digest,
         percent=status.percent,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.checkpoint.store import current, set_current
 from service.engine.contract import Query
+from service.ulid import tag_of
 from tests.e2e.live import Live, engine_of, ids, live, until
 from tests.models.published import publish_random
 
@@ -41,6 +42,7 @@ async def test_a_candidate_answers_its_users_and_is_promoted(
         for answer in answers.values():
             version = second if answer["variant"] == "candidate" else first
             assert answer["model_version"] == version
+            assert answer["recommendation_id"][10:14] == tag_of(version)
             assert ids(answer) == truth[version]
         again = await ask_all(service)
         assert {user: answer["variant"] for user, answer in again.items()} == variants
@@ -51,6 +53,8 @@ async def test_a_candidate_answers_its_users_and_is_promoted(
         told = (await service.client.get("/v1/model")).json()
         assert told["traffic"] == {"stable": 50.0, "candidate": 50.0, "shadow": 0.0}
         assert told["sides"]["candidate"]["version"] == second
+        assert told["sides"]["candidate"]["recommendation_tag"] == tag_of(second)
+        assert told["recommendation_tag"] == tag_of(first) != tag_of(second)
 
         done = await service.client.put("/v1/admin/traffic", json={"candidate_percent": 0})
         assert done.json()["traffic"]["stable"] == 100.0
