@@ -46,6 +46,7 @@ _HIGHEST_PRICE = 1e4
 class SyntheticModel:
     """What to make. `encoder_share` is the routed mean of encoder FLOPs over the full network's.
 
+    With `newest` the full network is served besides as it reads so many newest items alone.
     The share is a target: the price is set so that the mix of submodels comes close to it on
     the histories given, at every catalog size the same.
     """
@@ -56,6 +57,7 @@ class SyntheticModel:
     emb_width: int = 64
     length: int = 50
     encoder_share: float = 0.3
+    newest: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,6 +93,10 @@ class SyntheticModel:
             Submodel(depth=half, width=self.width, emb_width=e),
             Submodel(depth=self.depth, width=self.width, emb_width=e),
         }
+        if self.newest:
+            chosen.add(
+                Submodel(depth=self.depth, width=self.width, emb_width=e, length=self.newest)
+            )
         config = self.config
         return tuple(
             sorted(

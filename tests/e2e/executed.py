@@ -12,7 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.body import TorchBody
+from models.body import Body, TorchBody
 from models.ranker import Ranker
 from models.router import ROUTER_FEATURES
 from models.search.contract import Found
@@ -31,7 +31,7 @@ class Executed:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.routed = 0
         self.encoded: Counter[tuple[int, int]] = Counter()
-        """Histories by (place of the submodel, padded length)."""
+        """Histories by (place of the submodel, length that its body was handed)."""
         self.scored: Counter[int] = Counter()
         """Queries by embedding width."""
         self.searched = 0
@@ -76,8 +76,13 @@ class Executed:
             return quality(ranker, recent_BW, lengths_B)
 
         def spy_encode(ranker: Ranker, place: int, item_ids_BL: Any, lengths_B: Any) -> Any:
-            self.ranker = ranker
-            self.encoded[place, item_ids_BL.shape[1]] += len(item_ids_BL)
+            if ranker is not self.ranker:
+                assert self.ranker is None, "one model at a time"
+                self.ranker = ranker
+                bodies = [
+                    _Watched(body, place, self.encoded) for place, body in enumerate(ranker._bodies)
+                ]
+                monkeypatch.setattr(ranker, "_bodies", bodies)
             return encode(ranker, place, item_ids_BL, lengths_B)
 
         def spy_score(
@@ -110,6 +115,19 @@ class Executed:
         rows = np.asarray(recent_BW).reshape(-1)
         offsets = memory.offsets.numpy()
         self.memory_entries += int((offsets[rows + 1] - offsets[rows]).sum())
+
+
+class _Watched:
+    """A body that counts the histories it is handed."""
+
+    def __init__(self, body: Body, place: int, encoded: Counter[tuple[int, int]]) -> None:
+        self._body = body
+        self._place = place
+        self._encoded = encoded
+
+    def __call__(self, embedded_BLE: Any, lengths_B: Any) -> Any:
+        self._encoded[self._place, embedded_BLE.shape[1]] += len(embedded_BLE)
+        return self._body(embedded_BLE, lengths_B)
 
 
 def router_flops(ranker: Ranker) -> int:
