@@ -103,7 +103,8 @@ def build(
     """Return a model that was fitted, routed and tested once; nothing is published.
 
     With a `parent` training starts from its weights, in its architecture, unless the plan names
-    a preset of another one or it knows too few of the items; it is not resumed then.
+    a preset of another one or it knows too few of the items; it is not resumed then. Items keep
+    the parent's attributes where the plan names no file of them.
 
     Raises DataError or ValueError, as `train`.
     """
@@ -111,7 +112,12 @@ def build(
     if canet is not None and parent is not None:
         raise ValueError("method canet starts afresh; refresh with method supernet")
     tame_allocator()
-    split = make_split(interactions, plan.split, items=plan.items)
+    split = make_split(
+        interactions,
+        plan.split,
+        items=plan.items,
+        known=None if parent is None else parent.catalog,
+    )
     found = profile(interactions)
     progress.log(found.summary())
     exclude_seen = found.exclude_seen if plan.exclude_seen is None else plan.exclude_seen

@@ -42,7 +42,7 @@ async def test_a_candidate_answers_its_users_and_is_promoted(
         for answer in answers.values():
             version = second if answer["variant"] == "candidate" else first
             assert answer["model_version"] == version
-            assert answer["recommendation_id"][10:14] == tag_of(version)
+            assert str(answer["recommendation_id"])[10:14] == tag_of(version)
             assert ids(answer) == truth[version]
         again = await ask_all(service)
         assert {user: answer["variant"] for user, answer in again.items()} == variants

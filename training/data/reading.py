@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from models.catalog import Catalog
 from training.data.attributes import read_item_attributes
@@ -36,9 +38,17 @@ def make_split(
     *,
     items: Path | None = None,
     catalog: Catalog | None = None,
+    known: Catalog | None = None,
 ) -> Split:
-    """Return the split called `kind`: leave-one-out or temporal. ValueError for another kind."""
-    attributes = read_item_attributes(items) if items is not None else None
+    """Return the split called `kind`: leave-one-out or temporal. ValueError for another kind.
+
+    Attributes are those of the file `items`; without one, those that the catalog `known` has.
+    """
+    attributes: Mapping[str, Mapping[str, Any]] | None = None
+    if items is not None:
+        attributes = read_item_attributes(items)
+    elif known is not None and known.attributes is not None:
+        attributes = dict(zip(known.external_ids, known.attributes, strict=True))
     if kind == "leave-one-out":
         return leave_one_out(interactions, catalog=catalog, attributes=attributes)
     if kind == "temporal":

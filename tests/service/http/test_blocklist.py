@@ -71,6 +71,8 @@ async def test_a_late_answer_holds_to_it_too() -> None:
         await call(stack, "POST", add=["i2"])
         found = await shown(stack, history=["i1"], k=2, compute={"deadline_ms": 20})
         assert found == ["i3", "i4"]
+        stack.store.away = True
+        assert await shown(stack, user_id="regular", k=2) == ["i1", "i3"]
         gate.set()
 
 

@@ -84,8 +84,12 @@ def test_before_the_first_event_the_bootstraps_model_stays_and_nothing_failed(
     assert world.metric("last_run_ok") == 0
 
 
-def test_a_model_lives_on_with_new_users_and_items_and_is_told_of(world: World) -> None:
-    first = world.refresh()
+def test_a_model_lives_on_with_new_users_and_items_and_is_told_of(
+    world: World, tmp_path: Path
+) -> None:
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,genre\n" + "".join(f"i{n},g{n % 3}\n" for n in range(40)))
+    first = world.refresh(plan=replace(world.request.plan, items=items))
     assert first.model is not None
     assert first.live is None
     assert current(world.root) == first.model.version
@@ -111,7 +115,12 @@ def test_a_model_lives_on_with_new_users_and_items_and_is_told_of(world: World) 
     checkpoint = read_checkpoint(second.model.path)
     assert checkpoint.manifest.parent == first.model.version
     assert checkpoint.manifest.training["warm"] is True
-    assert "i44" in checkpoint.catalog
+    row = checkpoint.catalog.item_id("i44")
+    assert row is not None
+    assert checkpoint.catalog.attributes_of(row) == {}
+    known = checkpoint.catalog.item_id("i4")
+    assert known is not None
+    assert checkpoint.catalog.attributes_of(known) == {"genres": ["g1"]}, "handed on"
     assert second.live is not None
     assert second.live.version == first.model.version
     assert world.metric("drained_total", kind="event") == len(sent)
