@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
+import uvloop
 
 from bench.client.connection import Connection, prepare
 from bench.machine import machine, pinned
@@ -19,11 +23,13 @@ from bench.options import above, add_common, common
 from bench.processes import Server
 from bench.report import Report, median
 from bench.stack import METHOD, Bench, bench
+from service.settings import Settings
 
 POLICIES = ("shrink_then_shed", "shed")
 _MOST_CONNECTIONS = 2000
 _PROBE_SECONDS = 0.05
 _RECOVERY_SECONDS = 30.0
+_UNBOUNDED = Settings.model_fields["queue_limit"].default
 
 
 @dataclass(slots=True)
@@ -31,6 +37,12 @@ class Flood:
     """What an open loop saw; latencies in seconds from the due time, of answers with 200."""
 
     latencies: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    """How late requests were sent, seconds: of latency this is the generator's own share."""
+    resident_mib: list[float] = field(default_factory=list)
+    """The server's memory, about once a second."""
+    ended: float = 0.0
+    """When the last request was sent, on the monotonic clock."""
     sent: int = 0
     refused: int = 0
     failed: int = 0
@@ -77,8 +89,11 @@ def run(args: argparse.Namespace) -> None:
                 *METHOD,
                 f"Sustainable: the highest rate whose p99 holds {args.p99:g} ms without "
                 "protection. Then a fresh service per policy, open loop, latency of admitted "
-                "requests from the due time; recovery: from the last request until the price is "
-                "as set and no bound holds.",
+                "requests from the due time; recovery: from the last request sent until the price "
+                "is as set and no bound holds. Of sustainable: answers over the sustainable rate; "
+                "smaller networks may answer more than that. Shrank and refused: seconds until "
+                "networks shrank and until the first 429. Memory: before the flood, after its "
+                "first fifth, at its end.",
                 *notes(here),
             ),
             machine=machine(),
@@ -90,16 +105,19 @@ def _row(
     here: Bench, policy: str, rate: float, seconds: float, p99_ms: float, sustainable: float
 ) -> dict[str, Any]:
     settings = {"CANET_OVERLOAD_POLICY": policy, "CANET_OBJECTIVE_MS": f"{p99_ms:g}"}
+    log = here.directory / "service.log"
     with here.service(**settings) as server:
         here.closed(server)  # warm-up
-        _recovery(server)
-        before = server.resident_mib()
+        _recover(server, since=time.monotonic())
+        before, written, began = server.resident_mib(), log.stat().st_size, time.time()
         with pinned(here.cores.others):
-            seen = asyncio.run(_flood(server, here.bodies(), rate, seconds))
-        recovery = _recovery(server)
-        after = server.resident_mib()
+            seen = uvloop.run(_flood(server, here.bodies(), rate, seconds))
+        recovery = _recover(server, since=seen.ended)
     good = len(seen.latencies) / seconds
     within = sum(latency * 1000 <= p99_ms for latency in seen.latencies) / seconds
+    shrank, refused = _first(log, written, ("networks shrink", '"status":429'))
+    held = seen.resident_mib or [before]
+    memory = (before, held[len(held) // 5], held[-1])
     return {
         "policy": policy,
         "offered /s": round(rate),
@@ -108,12 +126,29 @@ def _row(
         f"within {p99_ms:g} ms /s": round(within, 1),
         "p50 ms": round(median(seen.latencies) * 1000, 1) if seen.latencies else "-",
         "p99 ms": round(seen.p99_ms, 1),
+        "send lag p99 ms": round(statistics.quantiles(seen.lags, n=100)[98] * 1000, 1),
         "429": seen.refused,
         "other failures": seen.failed,
-        "shrunk": f"{seen.shrunk / max(1, len(seen.latencies)):.0%}",
+        "answers shrunk": f"{seen.shrunk / max(1, len(seen.latencies)):.0%}",
+        "shrank after s": "-" if shrank is None else round(shrank - began, 2),
+        "refused after s": "-" if refused is None else round(refused - began, 2),
         "recovery s": round(recovery, 2),
-        "memory MiB": f"{before:.0f} to {after:.0f}",
+        "memory MiB": ", ".join(f"{one:.0f}" for one in memory),
     }
+
+
+def _first(log: Path, start: int, words: Sequence[str]) -> list[float | None]:
+    """Return when the first line with each of the words was written, Unix seconds."""
+    found: dict[str, float] = {}
+    with log.open("rb") as lines:
+        lines.seek(start)
+        for line in lines:
+            for word in words:
+                if word not in found and word.encode() in line:
+                    found[word] = datetime.fromisoformat(json.loads(line)["time"]).timestamp()
+            if len(found) == len(words):
+                break
+    return [found.get(word) for word in words]
 
 
 async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: float) -> Flood:
@@ -143,10 +178,17 @@ async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: fl
         )
         return protocol
 
+    async def watch() -> None:
+        while True:
+            seen.resident_mib.append(await asyncio.to_thread(server.resident_mib))
+            await asyncio.sleep(min(1.0, seconds / 10))
+
+    watching = asyncio.create_task(watch())
     begin = loop.time()
     for number in range(round(rate * seconds)):
         at = begin + number / rate
         await asyncio.sleep(max(0.0, at - loop.time()))
+        seen.lags.append(max(0.0, loop.time() - at))
         seen.sent += 1
         connection = None
         while idle and connection is None:
@@ -160,6 +202,8 @@ async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: fl
             connection = await fresh()
         due[connection] = at
         connection.send(requests[number % len(requests)])
+    seen.ended = time.monotonic()
+    watching.cancel()
     end = loop.time() + 30.0
     while due and loop.time() < end:  # noqa: ASYNC110 - with an end of its own
         await asyncio.sleep(0.05)
@@ -169,13 +213,13 @@ async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: fl
     return seen
 
 
-def _recovery(server: Server) -> float:
-    """Return how long it takes until the price is as set and nothing is refused, seconds."""
-    begin = time.monotonic()
-    while time.monotonic() < begin + _RECOVERY_SECONDS:
+def _recover(server: Server, *, since: float) -> float:
+    """Wait until the price is as set and nothing is refused; return the seconds `since` then."""
+    until = time.monotonic() + _RECOVERY_SECONDS
+    while time.monotonic() < until:
         text = httpx.get(f"{server.url}/metrics", timeout=30).text
         calm = 'canet_compute_price_reason{reason="overload"} 0.0' in text
-        if calm and "canet_admission_limit 256.0" in text:
-            return time.monotonic() - begin
+        if calm and f"canet_admission_limit {_UNBOUNDED:.1f}" in text:
+            return time.monotonic() - since
         time.sleep(_PROBE_SECONDS)
     return float("inf")

@@ -181,6 +181,8 @@ class _Soak:
             due = (number + 1) * self._requests // (self._swaps + 1)
             while self._seen.requests < due:  # noqa: ASYNC110 - the callers count
                 await asyncio.sleep(0.02)
+            if self._over:
+                break  # the last one took until the end
             step, body = steps[number % len(steps)]
             path = f"/v1/admin/model/{step}"
             reply = await asker.ask("POST", path, json.dumps(body) if body else "")

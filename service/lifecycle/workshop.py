@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from service.engine.contract import Engine
 from service.lifecycle.loader import Loader, RefusalError
-from service.lifecycle.manners import give_way, quietly
+from service.lifecycle.manners import give_memory_back, give_way, quietly
 from service.lifecycle.refusals import Refusals
 
 T = TypeVar("T")
@@ -53,12 +53,18 @@ class Workshop:
         """
         try:
             with quietly():
-                engine = await self.run(lambda: self._loader.load(version))
+                engine = await self.run(lambda: self._load(version))
         except RefusalError as refusal:
             self._refusals.remember(version, refusal)
             raise
         self._refusals.forget(version)
         return engine
+
+    def _load(self, version: str) -> Engine:
+        try:
+            return self._loader.load(version)
+        finally:
+            give_memory_back()
 
     async def in_vain(self, version: str) -> bool:
         """Return whether `version` was refused as it stands, and no retry is due."""
