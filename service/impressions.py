@@ -16,13 +16,13 @@ from service.ulid import made_at_ms
 log = logging.getLogger("canet.impressions")
 
 Missing = Literal["unknown", "expired", "unavailable"]
-_AT_ONCE = 256
+_AT_ONCE = 64
 _MOST_WAITING = 4096
 # Between two exchanges: twenty records in one cost a sixth of what they cost in twenty.
-_PAUSE_SECONDS = 0.02
+_PAUSE_SECONDS = 0.05
 # What another replica recommended so shortly ago may still be waiting there.
 _YOUNG_MS = 250.0
-_SECOND_LOOK_SECONDS = 0.05
+_SECOND_LOOK_SECONDS = 0.1
 
 
 class RecordObserver(Protocol):
@@ -123,7 +123,8 @@ class Impressions:
                 else:
                     self._observer.recorded(len(pairs), "kept")
                 self._sending = {}
-                await asyncio.sleep(_PAUSE_SECONDS)
+                if len(self._waiting) < _AT_ONCE:
+                    await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             self._sender = None
 

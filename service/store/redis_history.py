@@ -165,22 +165,19 @@ class RedisHistoryStore:
 
     async def remember(self, shown: Sequence[ShownTo]) -> None:
         """Keep what was recommended, the newest of each user; one round trip."""
-        calls: dict[str, list[bytes | str | int]] = {}
+        if not shown:
+            return
+        places: dict[str, int] = {}
+        keys: list[str] = []
+        arguments: list[bytes | str | int] = [self._shown_ttl_seconds]
         now = time.monotonic()
         for one in shown:
-            arguments = calls.setdefault(one.user_id, [self._shown_ttl_seconds])
+            place = places.setdefault(one.user_id, len(places) + 1)
+            if place * 2 > len(keys):
+                keys += (self.keys.impressions(one.user_id), self.keys.forgotten(one.user_id))
             age_ms = max(0, round((now - one.made_at) * 1000))
-            arguments += [age_ms, one.recommendation_id, encode(one.shown)]
-        keys = self.keys
-        await self._client.write(
-            "remember",
-            _REMEMBER,
-            [
-                ((keys.impressions(user_id), keys.forgotten(user_id)), arguments)
-                for user_id, arguments in calls.items()
-            ],
-            replicated=False,
-        )
+            arguments += (place, age_ms, one.recommendation_id, encode(one.shown))
+        await self._client.write("remember", _REMEMBER, [(keys, arguments)], replicated=False)
 
     async def recall(self, named: Sequence[tuple[str, str]]) -> list[Shown | None]:
         """Return what each (user id, recommendation id) showed, None where nothing is known."""

@@ -181,30 +181,37 @@ return held > 0 and 1 or 0
 """
 )
 
-# What was recommended goes no further than the user's own keys: no stream, no version. Of no use
-# without the events that name it, so it is trimmed only now and then. An answer that was on the way
-# for longer than its age says counts as made later: hence the second of margin.
-# KEYS = impressions, mark of deletion. ARGV[1] = TTL (seconds), ARGV[2..] = (age in milliseconds,
-# recommendation id, record) each. Returns how many were kept.
+# What was recommended goes no further than the users' own keys: no stream, no version. Of no use
+# without the events that name it, so it is trimmed only now and then, and many users' share a call:
+# an exchange costs more than what it carries. An answer that was on the way for longer than its
+# age says counts as made later: hence the second of margin.
+# KEYS = impressions, mark of deletion of each user. ARGV[1] = TTL (seconds), ARGV[2..] = (user's
+# place among KEYS, age in milliseconds, recommendation id, record) each.
 REMEMBER = """
-local shown, kept = KEYS[1], 0
-if redis.call('TYPE', shown).ok ~= 'hash' then redis.call('DEL', shown) end
-local gone = redis.pcall('GET', KEYS[2])
-gone = type(gone) == 'string' and tonumber(gone) or 0
-if not (gone < 1e15) then gone = 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for n = 2, #ARGV, 3 do
-  if now - tonumber(ARGV[n]) > gone + 1000 then
-    redis.call('HSET', shown, ARGV[n + 1], ARGV[n + 2])
-    kept = kept + 1
+local gone, kept = {}, {}
+for user = 1, #KEYS / 2 do
+  local shown, mark = KEYS[2 * user - 1], redis.pcall('GET', KEYS[2 * user])
+  local at = type(mark) == 'string' and tonumber(mark) or 0
+  gone[user] = at < 1e15 and at or 0
+  if redis.call('TYPE', shown).ok ~= 'hash' then redis.call('DEL', shown) end
+end
+for n = 2, #ARGV, 4 do
+  local user = tonumber(ARGV[n])
+  if now - tonumber(ARGV[n + 1]) > gone[user] + 1000 then
+    redis.call('HSET', KEYS[2 * user - 1], ARGV[n + 2], ARGV[n + 3])
+    kept[user] = true
   end
 end
-if redis.call('HLEN', shown) >= MOST + 8 then
-  local ids = redis.call('HKEYS', shown)
-  table.sort(ids)
-  for n = 1, #ids - MOST do redis.call('HDEL', shown, ids[n]) end
+for user in pairs(kept) do
+  local shown = KEYS[2 * user - 1]
+  if redis.call('HLEN', shown) >= MOST + 8 then
+    local ids = redis.call('HKEYS', shown)
+    table.sort(ids)
+    for n = 1, #ids - MOST do redis.call('HDEL', shown, ids[n]) end
+  end
+  redis.call('EXPIRE', shown, ARGV[1])
 end
-if kept > 0 then redis.call('EXPIRE', shown, ARGV[1]) end
-return kept
+return 1
 """.replace("MOST", str(MOST_SHOWN))
