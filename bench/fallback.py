@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from service.engine.categories import Categories
-from service.engine.eligibility import PopularRanking
+from service.engine.eligibility import AttributeIndex, PopularRanking
 from training.data.catalog_build import popular_items
 from training.data.reading import make_split, read
 from training.progress import Silent
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ranking = PopularRanking(
         split.catalog, popular_items(interactions, training_mask=split.training_mask, limit=10_000)
     )
-    categories = Categories(split.catalog, ranking)
+    categories = Categories(AttributeIndex(split.catalog), ranking)
     print(f"categories: {', '.join(categories.fields) or 'none'}")
     places: dict[str, list[int]] = {"popular": [], "popular in categories": []}
     cases = split.validation

@@ -8,14 +8,12 @@ history's share of the category, drawn towards P(c) as if `PRIOR` items more had
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import Attributes, Catalog
-from service.engine.eligibility import PopularRanking, Rows
+from service.engine.eligibility import AttributeIndex, PopularRanking, Rows
 
 Floats = NDArray[np.float64]
 
@@ -34,25 +32,24 @@ class Categories:
     history, nothing is preferred. Safe to call from the event loop and the worker at once.
     """
 
-    def __init__(self, catalog: Catalog, ranking: PopularRanking) -> None:
-        rows = catalog.attributes or ()
-        self.fields = _shared_fields(rows)
-        numbers: dict[tuple[str, str], int] = {}
-        flat: list[int] = []
-        lengths = np.zeros(len(catalog) + 1, dtype=np.int64)  # row 0 is padding
-        for place, row in enumerate(rows, start=1):
-            before = len(flat)
-            flat.extend(
-                numbers.setdefault((field, text), len(numbers))
-                for field in self.fields
-                for text in _texts(row.get(field))
-            )
-            lengths[place] = len(flat) - before
+    def __init__(self, attributes: AttributeIndex, ranking: PopularRanking) -> None:
+        popularity = ranking.popularity()
+        self.fields: tuple[str, ...] = ()
+        owners: list[Rows] = []
+        for field in attributes.fields:
+            values = list(attributes.texts(field).values())
+            if _shared(values, len(popularity) - 1):
+                self.fields += (field,)
+                owners += [np.unique(rows) for rows in values]
+        numbers = np.repeat(np.arange(len(owners)), [len(rows) for rows in owners])
+        flat = np.concatenate([_NONE, *owners])
+        order = np.argsort(flat, kind="stable")
+        lengths = np.bincount(flat, minlength=len(popularity))
         self._stops: Rows = np.cumsum(lengths)
         self._starts: Rows = self._stops - lengths
-        self._numbers: Rows = np.array(flat, dtype=np.int64)
-        mass = np.repeat(ranking.popularity() / np.maximum(lengths, 1), lengths)
-        sums: Floats = np.bincount(self._numbers, mass, len(numbers)).astype(np.float64)
+        self._numbers: Rows = numbers[order]
+        mass = np.repeat(popularity / np.maximum(lengths, 1), lengths)
+        sums: Floats = np.bincount(self._numbers, mass, len(owners)).astype(np.float64)
         total = float(sums.sum())
         # A category that nobody was met in lately is as unlikely as the rarest that was.
         least = float(sums[sums > 0].min(initial=total or 1.0))
@@ -101,31 +98,11 @@ class Categories:
         return weights
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    """Return the text or the texts; numbers and booleans are no categories."""
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list | tuple):
-        return tuple(dict.fromkeys(text for text in value if isinstance(text, str)))
-    return ()
-
-
-def _shared_fields(rows: Sequence[Attributes]) -> tuple[str, ...]:
-    owners: Counter[str] = Counter()
-    uses: Counter[str] = Counter()
-    values: defaultdict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        for field, value in row.items():
-            if found := _texts(value):
-                owners[field] += 1
-                uses[field] += len(found)
-                values[field].update(found)
-    return tuple(
-        sorted(
-            field
-            for field, distinct in values.items()
-            if len(distinct) > 1
-            and owners[field] >= _LEAST_COVERAGE * len(rows)
-            and uses[field] >= _LEAST_SHARED * len(distinct)
-        )
+def _shared(values: Sequence[Rows], items: int) -> bool:
+    """Return whether most items have the field and its values are few enough to be shared."""
+    uses = sum(map(len, values))
+    return (
+        len(values) > 1
+        and uses >= _LEAST_SHARED * len(values)
+        and len(np.unique(np.concatenate(values))) >= _LEAST_COVERAGE * items
     )

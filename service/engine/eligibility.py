@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 
 import numpy as np
@@ -27,14 +27,18 @@ class AttributeIndex:
     def __init__(self, catalog: Catalog) -> None:
         self._size = len(catalog) + 1
         rows: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        counted: set[str] = set()
         for row, attributes in enumerate(catalog.attributes or (), start=1):
             for field, value in attributes.items():
+                if isinstance(value, int | float):
+                    counted.add(field)
                 for text in _texts(value):
                     rows[field][text].append(row)
         self._rows: dict[str, dict[str, Rows]] = {
             field: {text: np.asarray(found, dtype=np.int64) for text, found in values.items()}
             for field, values in rows.items()
         }
+        self._counted = frozenset(counted)
         self._masks: OrderedDict[ItemFilter, Mask] = OrderedDict()
         self._lock = Lock()
 
@@ -42,6 +46,10 @@ class AttributeIndex:
     def fields(self) -> tuple[str, ...]:
         """The fields that at least one item has, sorted."""
         return tuple(sorted(self._rows))
+
+    def texts(self, field: str) -> Mapping[str, Rows]:
+        """Return the rows of each text of this field; nothing where it holds numbers, booleans."""
+        return {} if field in self._counted else self._rows.get(field, {})
 
     def check(self, item_filter: ItemFilter) -> None:
         """Return when every field is known; UnknownFieldError names the first that is not."""

@@ -28,7 +28,7 @@ class Fallback:
     ) -> None:
         self._attributes = attributes
         self._popular = PopularRanking(catalog, popular)
-        self._categories = Categories(catalog, self._popular)
+        self._categories = Categories(attributes, self._popular)
 
     def top(self, one: Prepared) -> list[Scored]:
         """Return at most k eligible (row, score), best first.

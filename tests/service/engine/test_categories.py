@@ -9,7 +9,7 @@ import pytest
 
 from models.catalog import Catalog
 from service.engine.categories import PRIOR, Categories
-from service.engine.eligibility import PopularRanking
+from service.engine.eligibility import AttributeIndex, PopularRanking
 
 GENRES = ("drama", "noir", "comedy", "space")
 
@@ -26,7 +26,7 @@ def catalog(count: int = 40, **more: Any) -> Catalog:
 
 def made(items: Catalog, popular: list[tuple[str, float]] | None = None) -> Categories:
     listed = popular or [(f"i{row}", 1 / row) for row in range(1, len(items) + 1)]
-    return Categories(items, PopularRanking(items, listed))
+    return Categories(AttributeIndex(items), PopularRanking(items, listed))
 
 
 def rows(*numbers: int) -> Any:

@@ -189,9 +189,20 @@ def test_a_soft_filter_is_filled_with_popular_items(engine: TorchEngine) -> None
     assert [item.external_id for item in strict.items] == ["item-9"]
     assert strict.short_list
     soft = engine.recommend([Query(history=("item-1",), k=3, filter=none, strict_filter=False)])
-    # Popular items, but item-4 has the genre of item-1 and item-3 has not.
-    assert [item.external_id for item in soft[0][0].items] == ["item-9", "item-2", "item-4"]
+    assert [item.external_id for item in soft[0][0].items] == ["item-9", "item-2", "item-3"]
     assert not soft[0][0].short_list
+
+
+def test_popular_items_prefer_the_genre_of_the_history(engine: TorchEngine) -> None:
+    def places(history: tuple[str, ...]) -> float:
+        """The mean rank of one genre among all items."""
+        ranking = engine.popular(Query(history=history, k=40, exclude_seen=False))
+        assert ranking.source == "popular"
+        ranks = {item.external_id: rank for rank, item in enumerate(ranking.items)}
+        return sum(ranks[f"item-{row}"] for row in range(1, 41, 3)) / 14
+
+    of_it, of_another = (tuple(f"item-{row}" for row in range(first, 41, 3)) for first in (1, 2))
+    assert places(of_it) < places(()) < places(of_another)
 
 
 def test_booleans_filter_as_words(engine: TorchEngine) -> None:

@@ -13,6 +13,7 @@ import redis
 import torch
 from prometheus_client import CollectorRegistry
 
+from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current, list_versions, rollback_target
 from models.events import KEY_PREFIX, active_model_key
@@ -23,7 +24,7 @@ from training.plan import TrainPlan
 from training.progress import Silent
 from training.refresh.errors import BusyError, RefreshError, RefusedError, StoppedError
 from training.refresh.exposition import exposed
-from training.refresh.gate import Gate
+from training.refresh.gate import Gate, Live, measure_live
 from training.refresh.loop import keep_refreshing
 from training.refresh.metrics import RefreshMetrics, write_textfile
 from training.refresh.refresh import Refreshed, RefreshRequest, Source, refresh
@@ -143,6 +144,30 @@ def test_a_model_lives_on_with_new_users_and_items_and_is_told_of(
     assert current(world.root) == third.model.version
     assert len(list_versions(world.root)) == 2
     assert not list(world.root.glob(".t*")), "nothing half-made is left"
+
+
+def test_a_model_that_is_worse_than_the_live_one_is_refused_and_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.refresh()
+    assert first.model is not None
+
+    def better(live: Checkpoint, *args: object, **options: object) -> Live | None:
+        measured = measure_live(live, *args, **options)  # type: ignore[arg-type]
+        assert measured is not None
+        return replace(measured, ndcg_10=1.0)
+
+    # How well a model does cannot be arranged; that a better one lives, can.
+    monkeypatch.setattr("training.refresh.refresh.measure_live", better)
+    with pytest.raises(RefusedError, match=r"more than 1.0% lower") as caught:
+        world.refresh(always=True, gate=Gate(min_saved=-1.0, max_saved=1.0))
+    assert caught.value.reason == "accuracy"
+    assert world.metric("refused_total", reason="accuracy") == 1
+    assert world.metric("runs_total", result="refused") == 1
+    assert world.metric("ndcg_10", model="live") == 1.0
+    assert world.metric("last_run_ok") == 1, "a refusal is no failure"
+    assert current(world.root) == first.model.version
+    assert list_versions(world.root) == [first.model.version]
 
 
 def test_one_at_a_time(world: World) -> None:
