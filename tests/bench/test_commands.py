@@ -69,6 +69,28 @@ def test_cold_start_ends_with_an_answer(capsys: pytest.CaptureFixture[str]) -> N
     assert answered == pytest.approx(ready + request)
 
 
+def test_soak_finds_nothing_unexpected_and_tells_every_slope(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = quick(capsys, "soak")
+    assert [row["measure"] for row in told["rows"]] == [
+        "resident MiB",
+        "file descriptors",
+        "threads",
+        "Redis connections",
+    ]
+    assert told["unexpected"] == {}
+    assert sum(told["answers"].values()) >= 600
+    assert {"recommend", "events", "delete", "session", "merge"} <= told["answers"].keys()
+
+
+def test_overload_compares_both_policies(capsys: pytest.CaptureFixture[str]) -> None:
+    told = quick(capsys, "overload", "--p99", "5000")
+    assert [row["policy"] for row in told["rows"]] == ["shrink_then_shed", "shed"]
+    assert all(row["answered /s"] > 0 for row in told["rows"])
+    assert all(row["other failures"] == 0 for row in told["rows"])
+
+
 def test_peers_run_beside_the_service(capsys: pytest.CaptureFixture[str]) -> None:
     told = quick(capsys, "peers", "--p99", "5000")
     assert [row["server"] for row in told["rows"]] == [
