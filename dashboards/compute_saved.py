@@ -152,7 +152,8 @@ def _routing() -> Row:
         (
             mix(
                 "Submodel mix",
-                "Share of the model's answers by submodel, d(epth)-w(idth)-e(mbedding)-l(ength read).",
+                "Share of the model's answers by submodel, "
+                "d(epth)-w(idth)-e(mbedding)-l(ength read).",
                 SUBMODELS,
                 "submodel",
                 empty=NO_ANSWERS,

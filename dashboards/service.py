@@ -263,14 +263,21 @@ def _answers() -> Row:
                 ),
                 empty="no look-ups",
                 top=1,
-                width=12,
+            ),
+            graph(
+                "Blocked items",
+                "Items that nobody is shown, as the instances know them: they part for a moment "
+                "after a change.",
+                "short",
+                Query("max(canet_blocklist_items)", "most"),
+                Query("min(canet_blocklist_items)", "least"),
+                empty=NO_INSTANCE,
             ),
             graph(
                 "Unknown items",
                 "Ids a second that the catalog does not hold: new items, or another catalog.",
                 "ops",
                 Query(rate("canet_unknown_items_total"), "unknown"),
-                width=12,
             ),
         ),
     )

@@ -32,7 +32,9 @@ def floor(module: str) -> int:
     name = module.removeprefix("service.")
     if name.endswith(".contract"):
         return SERVICE_FLOORS.index("contract")
-    if name in {"settings", "logs", "ulid", "clock"} or name.startswith(("config", "metrics", "tracing")):
+    if name in {"settings", "logs", "ulid", "clock"} or name.startswith(
+        ("config", "metrics", "tracing")
+    ):
         return SERVICE_FLOORS.index("base")
     if name.startswith(("blocklist", "cache", "engine", "store", "overload")):
         return SERVICE_FLOORS.index("room")

@@ -120,7 +120,9 @@ class ComputeBody(Body):
     """How much network may be used, and how long the answer may take."""
 
     mode: Literal["auto", "full", "fixed"] = "auto"
-    submodel: Annotated[str, Field(max_length=64, pattern=r"^d\d+-w\d+-e\d+(-l\d+)?$")] | None = None
+    submodel: Annotated[str, Field(max_length=64, pattern=r"^d\d+-w\d+-e\d+(-l\d+)?$")] | None = (
+        None
+    )
     max_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     deadline_ms: Annotated[float, Field(ge=5, le=5000)] | None = None
 
