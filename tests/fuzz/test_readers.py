@@ -12,7 +12,7 @@ from tests.fuzz import readers
 from tests.fuzz.read_files import fuzz, has_atheris
 from tests.fuzz.readers import one_input, seeds
 
-MINUTES = float(os.environ.get("CANET_FUZZ_MINUTES", "0.1"))
+MINUTES = float(os.environ.get("CANET_FUZZ_MINUTES", "0.05"))
 
 
 @pytest.mark.parametrize("seed", seeds(), ids=lambda seed: seed.name)
