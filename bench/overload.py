@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--times", type=above(0), default=3.0, help="load over the sustainable rate (%(default)s)"
     )
     parser.add_argument(
+        "--sustainable",
+        type=above(0),
+        metavar="PER_SECOND",
+        help="take this rate for the sustainable one instead of searching for it",
+    )
+    parser.add_argument(
         "--minutes", type=above(0), default=5.0, help="how long each flood lasts (%(default)s)"
     )
 
@@ -77,12 +83,14 @@ def run(args: argparse.Namespace) -> None:
     with bench(options) as here:
         with here.service() as server:
             here.closed(server)  # warm-up
-            start = 0.7 * here.closed(server).throughput
-            sustainable = here.search(server, p99_ms=args.p99, start=start).rate
+            capacity = here.closed(server).throughput
+            sustainable = args.sustainable or (
+                here.search(server, p99_ms=args.p99, start=0.7 * capacity).rate
+            )
         if not sustainable:
             raise RuntimeError(f"no rate held {args.p99:g} ms; try a higher --p99")
         rate = args.times * sustainable
-        rows = [_row(here, policy, rate, seconds, args.p99, sustainable) for policy in POLICIES]
+        rows = [_row(here, policy, rate, seconds, args.p99, capacity) for policy in POLICIES]
         Report(
             name=f"overload: {options.items:,} items, {args.times:g} times {sustainable:.0f} /s",
             method=(
@@ -90,19 +98,28 @@ def run(args: argparse.Namespace) -> None:
                 f"Sustainable: the highest rate whose p99 holds {args.p99:g} ms without "
                 "protection. Then a fresh service per policy, open loop, latency of admitted "
                 "requests from the due time; recovery: from the last request sent until the price "
-                "is as set and no bound holds. Of sustainable: answers over the sustainable rate; "
-                "smaller networks may answer more than that. Shrank and refused: seconds until "
-                "networks shrank and until the first 429. Memory: before the flood, after its "
-                "first fifth, at its end.",
+                "is as set and no bound holds. Of capacity: answers over those of a closed loop "
+                "without protection; smaller networks may answer more than that. Shrank and "
+                "refused: seconds until networks shrank and until the first 429. Memory: before "
+                "the flood, after its first fifth, at its end.",
                 *notes(here),
             ),
             machine=machine(),
             rows=rows,
+            findings=_findings(capacity, sustainable, rate),
         ).show(as_json=options.json)
 
 
+def _findings(capacity: float, sustainable: float, rate: float) -> list[str]:
+    """Return the three rates, and whether the last one was too much at all."""
+    told = [f"Capacity {capacity:.0f} /s, sustainable {sustainable:.0f} /s, offered {rate:.0f} /s."]
+    if rate < 1.2 * capacity:
+        told.append("What was offered is no overload: give a higher --times.")
+    return told
+
+
 def _row(
-    here: Bench, policy: str, rate: float, seconds: float, p99_ms: float, sustainable: float
+    here: Bench, policy: str, rate: float, seconds: float, p99_ms: float, capacity: float
 ) -> dict[str, Any]:
     settings = {"CANET_OVERLOAD_POLICY": policy, "CANET_OBJECTIVE_MS": f"{p99_ms:g}"}
     log = here.directory / "service.log"
@@ -122,7 +139,7 @@ def _row(
         "policy": policy,
         "offered /s": round(rate),
         "answered /s": round(good, 1),
-        "of sustainable": f"{good / sustainable:.0%}",
+        "of capacity": f"{good / capacity:.0%}",
         f"within {p99_ms:g} ms /s": round(within, 1),
         "p50 ms": round(median(seen.latencies) * 1000, 1) if seen.latencies else "-",
         "p99 ms": round(seen.p99_ms, 1),
