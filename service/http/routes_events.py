@@ -10,7 +10,8 @@ from service.http.answers import EventError, EventsAnswer
 from service.http.body import read_body, reply
 from service.http.context import exchange, services
 from service.http.problems import field_errors
-from service.http.schemas import Event, EventsRequest, timestamp_ms
+from service.http.schemas import Event, EventsRequest
+from service.http.timestamps import timestamp_ms
 from service.ingest import Impression
 from service.store.contract import Interaction
 

@@ -13,7 +13,8 @@ from service.http.context import exchange, services
 from service.http.parameters import Limit, UserId
 from service.http.problems import FieldError, invalid
 from service.http.routes_events import FUTURE_MS
-from service.http.schemas import HistoryBody, MergeRequest, timestamp_ms
+from service.http.schemas import HistoryBody, MergeRequest
+from service.http.timestamps import timestamp_ms
 from service.store.contract import HistoryEntry
 
 MOST_ENTRIES = 1000

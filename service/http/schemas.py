@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WithJsonSchema,
-    WrapValidator,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from service.engine.contract import Compute, FilterClause, ItemFilter, Query
+from service.http.timestamps import Timestamp
 from service.ulid import PATTERN
 
 # No control characters (C0, DEL, C1) and no line separators: they break logs and terminals.
 TEXT = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 MOST_CLAUSES = 10
-LATEST_TIMESTAMP = 253402300799  # the last second of year 9999
 
 Id = Annotated[str, Field(min_length=1, max_length=256, pattern=TEXT)]
 Text = Annotated[str, Field(max_length=256, pattern=TEXT)]
-
-
-def _one_finding(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    # Of a union pydantic tells one finding per branch, at places that are not in the body.
-    try:
-        return check(value)
-    except ValidationError:
-        raise PydanticCustomError(
-            "timestamp_type", "send an RFC 3339 time with a zone, or finite Unix seconds"
-        ) from None
-
-
-Timestamp = Annotated[
-    float | str,
-    Field(union_mode="left_to_right"),
-    WrapValidator(_one_finding),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": LATEST_TIMESTAMP},
-                {"type": "string", "format": "date-time"},
-            ],
-            "description": "RFC 3339 with a zone, or Unix seconds",
-        }
-    ),
-]
 
 
 class Body(BaseModel):
@@ -341,23 +309,6 @@ class PriceRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"price": 0.5}, {"price": None}]})
 
     price: Annotated[float, Field(ge=0, le=1e6)] | None
-
-
-def timestamp_ms(value: float | str) -> int:
-    """Return Unix milliseconds; ValueError says what is wrong with the timestamp."""
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError("not an RFC 3339 time such as 2026-09-01T12:00:00Z") from None
-        if moment.tzinfo is None:
-            raise ValueError("the time has no zone; end it with Z or an offset")
-        seconds = moment.timestamp()
-    else:
-        seconds = float(value)
-    if not math.isfinite(seconds) or not 0 <= seconds <= LATEST_TIMESTAMP:
-        raise ValueError("outside the years 1970 to 9999; numbers are seconds, not milliseconds")
-    return round(seconds * 1000)
 
 
 def _clauses(clauses: Sequence[Clause]) -> tuple[FilterClause, ...]:
