@@ -1,6 +1,6 @@
 """Swaps and rollbacks under load: nobody fails, and no answer mixes two versions.
 
-The service runs as a process of its own. 10 swaps over at least 5,000 requests by default;
+The service runs as a process of its own. 6 swaps over at least 3,000 requests by default;
 CANET_CHAOS_SWAPS=100 CANET_CHAOS_REQUESTS=200000 runs the long version. CANET_CHAOS_RATE bounds the
 requests per second (0: as fast as they are answered), and CANET_CHAOS_ITEMS takes a model of
 realistic width with so many items in place of a tiny one. How long requests took during a swap is
@@ -37,8 +37,8 @@ from tests.training.refresh.world import store_at
 
 pytestmark = pytest.mark.long
 
-SWAPS = int(os.environ.get("CANET_CHAOS_SWAPS", "10"))
-REQUESTS = int(os.environ.get("CANET_CHAOS_REQUESTS", "5000"))
+SWAPS = int(os.environ.get("CANET_CHAOS_SWAPS", "6"))
+REQUESTS = int(os.environ.get("CANET_CHAOS_REQUESTS", "3000"))
 RATE = float(os.environ.get("CANET_CHAOS_RATE", "0"))
 ITEMS = int(os.environ.get("CANET_CHAOS_ITEMS", "0"))
 CALLERS = 4

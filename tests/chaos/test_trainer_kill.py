@@ -30,7 +30,7 @@ from training.refresh.dataset import DataSet
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-KILLS = int(os.environ.get("CANET_CHAOS_KILLS") or 8)
+KILLS = int(os.environ.get("CANET_CHAOS_KILLS") or 4)
 GENEROUS_SECONDS = 1800
 
 

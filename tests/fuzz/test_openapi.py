@@ -13,7 +13,7 @@ from tests.fuzz.target import target
 
 pytestmark = pytest.mark.long
 
-CASES = int(os.environ.get("CANET_FUZZ_CASES", "1000"))
+CASES = int(os.environ.get("CANET_FUZZ_CASES", "500"))
 
 
 def test_every_answer_is_a_documented_one(tmp_path: Path) -> None:
