@@ -7,6 +7,7 @@ import asyncio
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,7 +46,8 @@ class Flood:
     """When the last request was sent, on the monotonic clock."""
     sent: int = 0
     refused: int = 0
-    failed: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    """Everything else, by status or by what became of it."""
     shrunk: int = 0
 
     @property
@@ -145,7 +147,7 @@ def _row(
         "p99 ms": round(seen.p99_ms, 1),
         "send lag p99 ms": round(statistics.quantiles(seen.lags, n=100)[98] * 1000, 1),
         "429": seen.refused,
-        "other failures": seen.failed,
+        "other failures": ", ".join(f"{n} {what}" for what, n in seen.failed.items()) or "0",
         "answers shrunk": f"{seen.shrunk / max(1, len(seen.latencies)):.0%}",
         "shrank after s": "-" if shrank is None else round(shrank - began, 2),
         "refused after s": "-" if refused is None else round(refused - began, 2),
@@ -185,7 +187,7 @@ async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: fl
         elif status == 429:
             seen.refused += 1
         else:
-            seen.failed += 1
+            seen.failed[str(status or "broken")] += 1
         if connection.is_open:
             idle.append(connection)
 
@@ -213,7 +215,7 @@ async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: fl
             connection = connection if connection.is_open else None
         if connection is None:
             if open_connections >= _MOST_CONNECTIONS:
-                seen.failed += 1
+                seen.failed["no connection"] += 1
                 continue
             open_connections += 1
             connection = await fresh()
@@ -224,7 +226,8 @@ async def _flood(server: Server, bodies: Sequence[str], rate: float, seconds: fl
     end = loop.time() + 30.0
     while due and loop.time() < end:  # noqa: ASYNC110 - with an end of its own
         await asyncio.sleep(0.05)
-    seen.failed += len(due)
+    if due:
+        seen.failed["no answer"] = len(due)
     for connection in (*idle, *due):
         connection.close()
     return seen

@@ -88,7 +88,7 @@ def test_overload_compares_both_policies(capsys: pytest.CaptureFixture[str]) -> 
     told = quick(capsys, "overload", "--p99", "5000")
     assert [row["policy"] for row in told["rows"]] == ["shrink_then_shed", "shed"]
     assert all(row["answered /s"] > 0 for row in told["rows"])
-    assert all(row["other failures"] == 0 for row in told["rows"])
+    assert [row["other failures"] for row in told["rows"]] == ["0", "0"]
 
 
 def test_peers_run_beside_the_service(capsys: pytest.CaptureFixture[str]) -> None:
