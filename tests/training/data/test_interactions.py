@@ -307,7 +307,11 @@ def test_numbered_columns_say_that_there_is_no_header(tmp_path: Path) -> None:
         ("x.csv", "user_id,item_id\na,b\n".encode("utf-16"), "UTF-16"),
         ("x.csv", b"PAR1junkjunk", "let its name end in .parquet"),
         ("x.parquet", b"no parquet", "cannot read x.parquet"),
-        ("x.csv.gz", gzip.compress(b"user_id,item_id\na,b\n" * 9, mtime=0)[:-9], "cannot read x.csv.gz"),
+        (
+            "x.csv.gz",
+            gzip.compress(b"user_id,item_id\na,b\n" * 9, mtime=0)[:-9],
+            "cannot read x.csv.gz",
+        ),
         ("x.csv", b"1\n2\n", "a single column"),
         ("x.csv", b"user_id,item_id,item_id\n1,2,3\n", "stands twice"),
     ],
