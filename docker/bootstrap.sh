@@ -13,4 +13,4 @@ data=$(mktemp -d)
 canet demo-data --synthetic --cache "$data" --json >"$data/paths.json"
 path() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$data/paths.json" "$1"; }
 exec canet train --data "$(path interactions)" --items "$(path items)" --out "$models" \
-    --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.3}"
+    --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.15}"

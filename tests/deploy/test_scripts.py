@@ -59,7 +59,7 @@ def test_bootstrap_trains_where_nothing_is_published(place: Path) -> None:
     assert demo_data.startswith("demo-data --synthetic --cache ")
     assert train == (
         f"train --data /made/interactions.parquet --items /made/items.parquet "
-        f"--out {place / 'models'} --max-minutes 0.3"
+        f"--out {place / 'models'} --max-minutes 0.15"
     )
     assert "SYNTHETIC" in done.stdout
 
