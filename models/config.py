@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-_SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)(?:-l([1-9]\d*))?$")
+_SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)(?:-l(\d+))?$")
 
 
 def _at_least(name: str, value: int, least: int) -> None:
@@ -49,12 +49,12 @@ class Submodel:
     def parse(cls, name: str) -> Submodel:
         """Return the submodel called `name`; ValueError when it is of no form that `name` has."""
         match = _SUBMODEL_NAME.match(name)
-        if match is None:
-            raise ValueError(
-                f"submodel {name!r} is not of the form 'd4-w64-e64' or 'd4-w64-e64-l32'"
-            )
-        depth, width, emb_width, length = (int(group or 0) for group in match.groups())
-        return cls(depth=depth, width=width, emb_width=emb_width, length=length)
+        if match is not None:
+            depth, width, emb_width, length = (int(group or 0) for group in match.groups())
+            found = cls(depth=depth, width=width, emb_width=emb_width, length=length)
+            if found.name == name:  # not `d04-...`: one submodel, one name
+                return found
+        raise ValueError(f"submodel {name!r} is not of the form 'd4-w64-e64' or 'd4-w64-e64-l32'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

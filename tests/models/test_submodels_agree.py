@@ -166,3 +166,11 @@ def test_reading_less_is_the_same_slice_on_the_newest_items(
         newest = history[-length:]
         own_BL, own_B = stack([newest], ranker.bucket(len(newest)))
         close(scores_V, ranker.score(1, ranker.encode(1, own_BL, own_B), own_BL, own_B)[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["d1-w8", "d01-w8-e8", "d1-w8-e8-l0", "d1-w8-e8-l08", "d\u0661-w8-e8"]
+)
+def test_a_submodel_has_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="is not of the form"):
+        Submodel.parse(name)
