@@ -34,7 +34,12 @@ from tests.models.published import (
     publish_random,
     random_ranker,
 )
-from tests.service.engine.test_torch_engine import NAMES, RANKER, brute_force, queries
+from tests.service.engine.test_torch_engine import (
+    NAMES,
+    RANKER,
+    answers_equal_brute_force,
+    queries,
+)
 
 ALWAYS = 0
 LARGE = small_config(INDEX_FROM_ROWS + 500)
@@ -58,15 +63,7 @@ def indexed(checkpoint: Checkpoint) -> TorchEngine:
 def test_answers_equal_brute_force_whatever_the_batch(
     indexed: TorchEngine, batch: list[Query]
 ) -> None:
-    rankings, _ = indexed.recommend(batch)
-    for query, ranking in zip(batch, rankings, strict=True):
-        assert ranking.submodel in NAMES
-        expected = brute_force(query, NAMES.index(ranking.submodel))
-        assert [item.external_id for item in ranking.items] == [name for name, _ in expected]
-        assert np.allclose(
-            [item.score for item in ranking.items], [score for _, score in expected], atol=1e-4
-        )
-        assert ranking.short_list == (len(expected) < query.k)
+    for query, ranking in zip(batch, answers_equal_brute_force(indexed, batch), strict=True):
         assert indexed.recommend([query])[0][0].items == ranking.items
 
 

@@ -18,6 +18,7 @@ from service.engine.contract import (
     FilterClause,
     ItemFilter,
     Query,
+    Ranking,
     UnknownFieldError,
     UnknownItemError,
     UnknownSubmodelError,
@@ -82,11 +83,8 @@ queries = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(batch=st.lists(queries, min_size=1, max_size=6))
-def test_answers_equal_brute_force_whatever_the_batch(
-    engine: TorchEngine, batch: list[Query]
-) -> None:
+def answers_equal_brute_force(engine: TorchEngine, batch: list[Query]) -> list[Ranking]:
+    """Ask and check; returns the rankings."""
     rankings, _ = engine.recommend(batch)
     for query, ranking in zip(batch, rankings, strict=True):
         assert ranking.submodel in NAMES
@@ -96,6 +94,15 @@ def test_answers_equal_brute_force_whatever_the_batch(
             [item.score for item in ranking.items], [score for _, score in expected], atol=1e-4
         )
         assert ranking.short_list == (len(expected) < query.k)
+    return rankings
+
+
+@settings(max_examples=150, deadline=None)
+@given(batch=st.lists(queries, min_size=1, max_size=6))
+def test_answers_equal_brute_force_whatever_the_batch(
+    engine: TorchEngine, batch: list[Query]
+) -> None:
+    for query, ranking in zip(batch, answers_equal_brute_force(engine, batch), strict=True):
         alone = engine.recommend([query])[0][0]
         assert alone.submodel == ranking.submodel
         assert alone.flops == ranking.flops
