@@ -25,6 +25,7 @@ import pytest
 import redis
 
 from service.store.embedded import EmbeddedServer
+from tests.servers.processes import required
 
 # Tests ask for a state, not for durability: no AOF, hence no disk waits.
 TEST_ARGUMENTS = ("--appendonly", "no")
@@ -52,12 +53,7 @@ def real_redis_url() -> Iterator[str]:
     if url := os.environ.get("TEST_REDIS_URL"):
         yield url
         return
-    binary = shutil.which("redis-server")
-    if binary is None:
-        message = "no real Redis: set TEST_REDIS_URL or install redis-server"
-        if os.environ.get("CANET_REQUIRE_SERVERS") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+    binary = required("redis-server", "redis-server")
     directory = Path(tempfile.mkdtemp(prefix="canet-test-"))
     try:
         with EmbeddedServer(

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from models.events import EVENT_STREAMS, KEY_PREFIX, stream_key
 from service.store.contract import Interaction
 from service.store.embedded import EmbeddedServer
 from tests.models.published import publish_random
+from tests.servers.processes import required
 from tests.training.refresh.world import store_at
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -101,11 +100,7 @@ def serving(request: pytest.FixtureRequest) -> Serving:
     """Starts a server on a directory, with an append-only file unless told otherwise."""
     binary = None
     if request.param == "redis":
-        found = shutil.which("redis-server")
-        if found is None and os.environ.get("CANET_REQUIRE_SERVERS") != "1":
-            pytest.skip("no redis-server on PATH")
-        assert found is not None, "no redis-server on PATH"
-        binary = Path(found)
+        binary = Path(required("redis-server", "redis-server"))
 
     @contextlib.contextmanager
     def start(directory: Path, *arguments: str) -> Iterator[str]:
