@@ -10,7 +10,7 @@ fi
 echo "bootstrap: no checkpoint in $models; training a small one on SYNTHETIC data"
 echo "bootstrap: replace it with your own: see 'Train on your own data' in docs/operations.md"
 data=$(mktemp -d)
-canet demo-data --synthetic --cache "$data" --json >"$data/paths.json"
+canet demo-data --synthetic --users 1500 --items 1000 --cache "$data" --json >"$data/paths.json"
 path() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$data/paths.json" "$1"; }
 exec canet train --data "$(path interactions)" --items "$(path items)" --out "$models" \
     --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.15}"

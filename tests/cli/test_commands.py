@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.errors import WRONG_ARGUMENTS
 from cli.main import COMMANDS, main
 from models.checkpoint.store import current
 from tests.models.published import publish_random
-from training.datasets import synthetic
 
 PROJECT = Path(__file__).parents[2]
 NAMES = ("train", "evaluate", "serve", "checkpoints", "demo-data", "demo", "plan", "top")
@@ -202,20 +202,22 @@ def test_rolling_back_skips_what_is_damaged_and_pinning_refuses_it(
 def test_demo_data_is_made_up_once_and_named_as_such(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = synthetic.SyntheticConfig(users=30, items=80, topics=6)
-    monkeypatch.setattr(synthetic, "SyntheticConfig", lambda: small)
     monkeypatch.setenv("CANET_CACHE", str(tmp_path / "cache"))
-    code, out, _ = call("demo-data", "--synthetic", "--json")
+    small = ("demo-data", "--synthetic", "--users", "30", "--items", "400")
+    code, out, _ = call(*small, "--json")
     told = json.loads(out)
     assert (code, told["synthetic"]) == (0, True)
-    assert "SYNTHETIC" in told["source"]
+    assert told["source"] == "SYNTHETIC DATA, made up: 30 users, 400 items"
     for name in ("interactions", "items"):
         assert Path(told[name]).is_relative_to(tmp_path / "cache")
         assert Path(told[name]).is_file()
     written = Path(told["interactions"]).stat().st_mtime_ns
-    code, again, _ = call("demo-data", "--synthetic", "--json")
+    code, again, _ = call(*small, "--json")
     assert (code, json.loads(again)) == (0, told)
     assert Path(told["interactions"]).stat().st_mtime_ns == written
-    code, text, _ = call("demo-data", "--synthetic")
+    code, _, text = call("demo-data", "--users", "20")
+    assert code == WRONG_ARGUMENTS
+    assert "--users says how much to make up: add --synthetic" in text
+    code, text, _ = call(*small)
     assert code == 0
     assert told["interactions"] in text

@@ -56,7 +56,7 @@ def test_bootstrap_trains_where_nothing_is_published(place: Path) -> None:
     done = subprocess.run([DOCKER / "bootstrap.sh"], capture_output=True, text=True, check=True)
     demo_data, train, ready = calls(place)
     assert ready == "ready"
-    assert demo_data.startswith("demo-data --synthetic --cache ")
+    assert demo_data.startswith("demo-data --synthetic --users 1500 --items 1000 --cache ")
     assert train == (
         f"train --data /made/interactions.parquet --items /made/items.parquet "
         f"--out {place / 'models'} --max-minutes 0.15"
