@@ -11,8 +11,9 @@ def notes(here: Bench) -> tuple[str, ...]:
     model = here.model
     told = [
         f"Synthetic checkpoint: {model.items:,} items, {model.depth} layers of width "
-        f"{model.width}, tables of {model.emb_width}, histories of up to {model.length}; price "
-        f"set for {model.encoder_share:.0%} of the encoder's FLOPs.",
+        f"{model.width}, tables of {model.emb_width}, histories of up to {model.length}; published "
+        f"with the price of {model.encoder_share:.0%} of the encoder's FLOPs; served are "
+        f"{', '.join(one.name for one in model.served)}.",
         f"Synthetic users: {here.histories.description}.",
         here.cores.description[0].upper() + here.cores.description[1:] + ".",
     ]

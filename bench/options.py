@@ -59,6 +59,19 @@ def counts(text: str) -> tuple[int, ...]:
     return tuple(count(word) for word in text.split(","))
 
 
+def share(text: str) -> float:
+    """Argument type: a share above 0, at most 1."""
+    value = above(0)(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share: give a number up to 1")
+    return value
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Argument type: shares with commas between."""
+    return tuple(share(word) for word in text.split(","))
+
+
 def setting(text: str) -> tuple[str, str]:
     """Argument type: CANET_NAME=VALUE of a setting that the service has."""
     name, equals, value = text.partition("=")
@@ -71,9 +84,17 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def add_common(
-    parser: argparse.ArgumentParser, *, items: int = 10_000, sizes: str | None = None
+    parser: argparse.ArgumentParser,
+    *,
+    items: int = 10_000,
+    sizes: str | None = None,
+    several_shares: str | None = None,
 ) -> None:
-    """Add the options that `common` reads; with `sizes`, --items takes several, that by default."""
+    """Add the options that `common` reads.
+
+    With `sizes`, --items takes several, that by default, and so does --encoder-share with
+    `several_shares`.
+    """
     add = parser.add_argument
     if sizes is None:
         add("--items", type=count, default=items, help="catalog size (default: %(default)s)")
@@ -90,8 +111,8 @@ def add_common(
     add("--connections", type=count, default=16, help="of a closed loop (default: %(default)s)")
     add(
         "--encoder-share",
-        type=above(0),
-        default=0.3,
+        type=share if several_shares is None else shares,
+        default=0.12 if several_shares is None else several_shares,
         help="routed encoder FLOPs over the full network's; sets the price (%(default)s)",
     )
     add(
@@ -112,15 +133,19 @@ def sizes_of(args: argparse.Namespace) -> tuple[int, ...]:
     return (_QUICK_ITEMS,) if args.quick else sizes
 
 
+def shares_of(args: argparse.Namespace) -> tuple[float, ...]:
+    """Return the shares asked for, one or more."""
+    asked: float | tuple[float, ...] = args.encoder_share
+    return asked if isinstance(asked, tuple) else (asked,)
+
+
 def common(args: argparse.Namespace, *, items: int | None = None) -> Options:
     """Return the options of `add_common`; with --quick everything is small.
 
-    `items` is the catalog size where --items takes several.
+    `items` is the catalog size where --items takes several; of several shares it is the first.
     """
     quick = args.quick
     wanted = args.items if items is None else items
-    if args.encoder_share > 1:
-        raise ValueError(f"--encoder-share is {args.encoder_share}; give a share of 1")
     return Options(
         items=min(wanted, _QUICK_ITEMS) if quick else wanted,
         depth=min(args.depth, 2) if quick else args.depth,
@@ -131,7 +156,7 @@ def common(args: argparse.Namespace, *, items: int | None = None) -> Options:
         rounds=1 if quick else args.rounds,
         seconds=_QUICK_SECONDS if quick else args.seconds,
         connections=min(args.connections, 4) if quick else args.connections,
-        encoder_share=args.encoder_share,
+        encoder_share=shares_of(args)[0],
         json=args.json,
         quick=quick,
         settings=dict(args.set),

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.machine import machine
 from bench.notes import notes
-from bench.options import above, add_common, common, sizes_of
+from bench.options import above, add_common, common, shares_of, sizes_of
 from bench.processes import Server
 from bench.report import Report, median
 from bench.stack import METHOD, Bench, Counters, bench
@@ -19,7 +19,7 @@ MODES: Mapping[str, dict[str, str] | None] = {"routed": None, "full": {"mode": "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's options."""
-    add_common(parser, sizes="10000")
+    add_common(parser, sizes="10000", several_shares="0.1,0.2,0.35")
     parser.add_argument(
         "--p99", type=above(0), default=50.0, help="objective of the throughput, ms (%(default)s)"
     )
@@ -45,25 +45,28 @@ class Spent:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure every catalog size and print one table."""
+    """Measure every share at every catalog size and print one table."""
     rows: list[dict[str, Any]] = []
     rounds: list[dict[str, Any]] = []
     findings: list[str] = []
     told: tuple[str, ...] = ()
     for items in sizes_of(args):
         options = common(args, items=items)
-        with bench(options, fixed_length=True) as here, here.service() as server:
-            spent, rates = _measure(here, server, args.p99, not args.no_throughput)
+        with bench(options, fixed_length=True) as here:
+            for share in shares_of(args):
+                with here.service(CANET_PRICE=repr(here.price(share))) as server:
+                    spent, rates = _measure(here, server, args.p99, not args.no_throughput)
+                row, finding = _compare(items, share, spent, rates, args.p99)
+                rows.append(row)
+                findings.append(finding)
+                rounds += [
+                    {"items": items, "share": share, "mode": mode}
+                    | {"inference_ms": one.inference_ms, "process_ms": one.process_ms}
+                    | {"throughput": one.throughput}
+                    for mode, all_ in spent.items()
+                    for one in all_
+                ]
             told = notes(here)
-        row, finding = _compare(items, spent, rates, args.p99)
-        rows.append(row)
-        findings.append(finding)
-        rounds += [
-            {"items": items, "mode": mode, "inference_ms": one.inference_ms}
-            | {"process_ms": one.process_ms, "throughput": one.throughput}
-            for mode, all_ in spent.items()
-            for one in all_
-        ]
     Report(
         name=f"routed-vs-full: {args.depth} layers of width {args.width}, length {args.length}",
         method=(
@@ -71,8 +74,9 @@ def run(args: argparse.Namespace) -> None:
             f"CPU: closed loop of {options.connections} connections, {options.seconds:g} s each, "
             f"routed and full by turns over {options.rounds} rounds, medians. Inference is "
             "canet_inference_cpu_seconds_total, process is user and system time of /proc, FLOPs "
-            "are the service's counters, router included. Throughput: the highest open-loop rate "
-            f"with p99 <= {args.p99:g} ms, searched in every round.",
+            "are the service's counters, router included. Every share has a price of its own "
+            f"(CANET_PRICE). Throughput: the highest open-loop rate with p99 <= {args.p99:g} ms, "
+            "searched in every round.",
             *told,
         ),
         machine=machine(),
@@ -120,7 +124,11 @@ def measure_spent(here: Bench, server: Server, compute: Mapping[str, Any] | None
 
 
 def _compare(
-    items: int, spent: dict[str, list[Spent]], rates: dict[str, list[float]], p99_ms: float
+    items: int,
+    share: float,
+    spent: dict[str, list[Spent]],
+    rates: dict[str, list[float]],
+    p99_ms: float,
 ) -> tuple[dict[str, Any], str]:
     routed, full = spent["routed"], spent["full"]
     flops = median([one.flops / one.flops_full for one in routed])
@@ -129,6 +137,7 @@ def _compare(
     closed = median([a.throughput / b.throughput for a, b in zip(routed, full, strict=True)])
     row: dict[str, Any] = {
         "items": items,
+        "encoder share asked": f"{share:.0%}",
         "FLOPs, of full": f"{flops:.1%}",
         "inference CPU, of full": f"{inference:.1%}",
         "apart, points": 100 * (inference - flops),
@@ -144,7 +153,8 @@ def _compare(
         gain = median([a / b for a, b in zip(rates["routed"], rates["full"], strict=True)])
         row[f"at p99 {p99_ms:g} ms"] = f"x{gain:.2f}"
     mix = _mix(routed)
-    return row, f"{items:,} items: asked routed, the answers came from {mix}."
+    told = f"{items:,} items, {share:.0%} asked: routed, the answers came from {mix}."
+    return row, told
 
 
 def _mix(routed: list[Spent]) -> str:

@@ -20,7 +20,7 @@ from bench.machine import Cores, split_cores
 from bench.options import Options
 from bench.processes import Server, free_port, python, running
 from bench.rates import Found, highest_rate
-from bench.synthetic_checkpoint import SyntheticModel, item_id, publish_synthetic
+from bench.synthetic_checkpoint import SyntheticModel, item_id, price_at, publish_synthetic
 from bench.synthetic_users import Histories, make_histories, write_histories
 from service.settings import Settings
 from service.store.embedded import EmbeddedServer
@@ -58,6 +58,7 @@ class Bench:
     options: Options
     histories: Histories
     root: Path
+    version: str
     model: SyntheticModel
     _places: list[int] = field(default_factory=lambda: [0])
 
@@ -67,6 +68,10 @@ class Bench:
         return tuple(
             json.dumps({"user_id": user, "k": K, **more}) for user in self.histories.user_ids
         )
+
+    def price(self, encoder_share: float) -> float:
+        """Return the price (CANET_PRICE) at which these users spend this share of the encoder."""
+        return price_at(self.root / self.version, self.histories, encoder_share)
 
     def closed(
         self,
@@ -200,7 +205,7 @@ def bench(options: Options, *, fixed_length: bool = False) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="canet-bench-") as name:
         directory = Path(name)
         root = directory / "models"
-        publish_synthetic(root, model, histories)
+        version = publish_synthetic(root, model, histories)
         with redis_server(directory / "redis", cores) as url, generator(cores.others) as load:
             external_ids = [item_id(row) for row in range(1, options.items + 1)]
             asyncio.run(write_histories(url, histories, external_ids))
@@ -212,6 +217,7 @@ def bench(options: Options, *, fixed_length: bool = False) -> Iterator[Bench]:
                 options=options,
                 histories=histories,
                 root=root,
+                version=version,
                 model=model,
             )
 

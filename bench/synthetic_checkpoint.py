@@ -2,11 +2,11 @@
 
 What it imitates: tables whose leading columns carry more of the norm (nested training does that),
 item biases that fall with popularity, a transition memory with long rows for popular items and
-short ones for the rest, and a router whose choice differs from history to history. What it does
-not: its recommendations mean nothing.
+short ones for the rest, the submodels that training serves, and a router whose choice differs from
+history to history. What it does not: its recommendations mean nothing.
 """
 
-# V catalog rows with padding, B batch, S served submodels, C router features
+# V catalog rows with padding
 
 from __future__ import annotations
 
@@ -15,40 +15,38 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from bench.synthetic_router import price_of_share, random_router, settle
 from bench.synthetic_users import Histories, zipf_rows
 from models.catalog import Catalog
 from models.checkpoint.contents import CheckpointContents
 from models.checkpoint.manifest import RouterEntry
+from models.checkpoint.read import read_checkpoint
 from models.checkpoint.write import write_checkpoint
 from models.config import MemoryConfig, Submodel, SupernetConfig
 from models.cost import encoder_flops, scoring_flops
+from models.lengths import buckets
 from models.memory import TransitionMemory
-from models.ranker import Ranker, recent
-from models.router import ROUTER_FEATURES, Router
+from models.ranker import Ranker, load_ranker
+from models.router import ROUTER_FEATURES
 from models.supernet import Supernet
 from training.data.sequences import Sequences
 from training.data.split import EvalCases
 from training.publish.golden import golden_queries
 from training.publish.publish import submodel_entries
 
-HIDDEN = 32
 _POPULAR = 10_000
 _LEAST_ROW = 2
-# Spread of the router's predicted qualities between histories; trained ones have about as much.
-_QUALITY_SPREAD = 0.05
-_PRICE_STEPS = 40
-_HIGHEST_PRICE = 1e4
+# Histories on which prices are set.
+_MOST_HISTORIES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticModel:
     """What to make. `encoder_share` is the routed mean of encoder FLOPs over the full network's.
 
-    With `newest` the full network is served besides as it reads so many newest items alone.
     The share is a target: the price is set so that the mix of submodels comes close to it on
-    the histories given, at every catalog size the same.
+    the histories given, at every catalog size the same. `more` is served besides.
     """
 
     items: int
@@ -56,8 +54,8 @@ class SyntheticModel:
     width: int = 128
     emb_width: int = 64
     length: int = 50
-    encoder_share: float = 0.3
-    newest: int = 0
+    encoder_share: float = 0.12
+    more: tuple[Submodel, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,19 +82,23 @@ class SyntheticModel:
 
     @property
     def served(self) -> tuple[Submodel, ...]:
-        """The submodels that are published, by rising cost; the last is the full network."""
-        half, e = max(1, self.depth // 2), self.emb_width
+        """The submodels that are published, by rising cost; the last is the full network.
+
+        Those that training serves on MovieLens 1M (docs/log.md, reading less), in halves and
+        quarters of this network: all but the full one read the newest items alone.
+        """
+        half = max(1, self.depth // 2)
+        quarter_width, half_width = self.width // 4, self.width // 2
+        shorter = buckets(self.length)[:-1]
         chosen = {
-            Submodel(depth=1, width=self.width // 4, emb_width=e // 2),
-            Submodel(depth=1, width=self.width // 2, emb_width=e),
-            Submodel(depth=half, width=self.width // 2, emb_width=e),
-            Submodel(depth=half, width=self.width, emb_width=e),
-            Submodel(depth=self.depth, width=self.width, emb_width=e),
+            self._reading(1, quarter_width, 16),
+            self._reading(1, half_width, 32),
+            self._reading(half, half_width, 16),
+            self._reading(half, self.width, 32),
+            self._reading(self.depth, self.width, shorter[-1] if shorter else 0),
+            self.config.largest,
+            *self.more,
         }
-        if self.newest:
-            chosen.add(
-                Submodel(depth=self.depth, width=self.width, emb_width=e, length=self.newest)
-            )
         config = self.config
         return tuple(
             sorted(
@@ -106,6 +108,11 @@ class SyntheticModel:
                 ),
             )
         )
+
+    def _reading(self, depth: int, width: int, length: int) -> Submodel:
+        """Return a submodel that reads so many items, everything where histories are no longer."""
+        reads = length if length in buckets(self.length)[:-1] else 0
+        return Submodel(depth=depth, width=width, emb_width=self.emb_width, length=reads)
 
 
 def item_id(row: int) -> str:
@@ -121,10 +128,11 @@ def publish_synthetic(root: Path, model: SyntheticModel, histories: Histories) -
     config = model.config
     supernet = _supernet(config, model.seed)
     memory = _memory(config, model.seed)
-    router = _router(len(model.served), model.seed)
+    router = random_router(len(model.served), model.seed)
     ranker = Ranker(supernet, memory, router, model.served)
-    rows = histories.rows[: min(len(histories.rows), 500)]
-    price = _settle_router(ranker, router, rows, model.encoder_share)
+    rows = histories.rows[:_MOST_HISTORIES]
+    settle(ranker, router, rows)
+    price = price_of_share(ranker, rows, model.encoder_share)
     catalog = Catalog(item_id(row) for row in range(1, config.num_items + 1))
     return write_ranker(
         root,
@@ -134,6 +142,17 @@ def publish_synthetic(root: Path, model: SyntheticModel, histories: Histories) -
         cases=_cases(rows),
         price=price,
     )
+
+
+def price_at(directory: Path, histories: Histories, encoder_share: float) -> float:
+    """Return the price at which a published version spends this share on these users' encoder."""
+    checkpoint = read_checkpoint(directory)
+    manifest = checkpoint.manifest
+    served = tuple(Submodel.parse(entry.name) for entry in manifest.submodels)
+    ranker = load_ranker(
+        checkpoint.config, checkpoint.tensors, served, router_hidden=manifest.router.hidden
+    )
+    return price_of_share(ranker, histories.rows[:_MOST_HISTORIES], encoder_share)
 
 
 def write_ranker(
@@ -207,56 +226,6 @@ def _memory(config: SupernetConfig, seed: int) -> TransitionMemory:
         items=torch.from_numpy(items.astype(np.int32)),
         weights=torch.from_numpy((rng.random(total) * 5 + 0.1).astype(np.float32)),
     )
-
-
-def _router(num_submodels: int, seed: int) -> Router:
-    generator = torch.Generator().manual_seed(seed)
-    router = Router(features=ROUTER_FEATURES, hidden=HIDDEN, num_submodels=num_submodels)
-    with torch.no_grad():
-        for parameter in router.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return router.requires_grad_(False)
-
-
-@torch.inference_mode()
-def _settle_router(
-    ranker: Ranker, router: Router, rows: list[list[int]], encoder_share: float
-) -> float:
-    """Give the random router no favourite, and return the price that meets the share."""
-    most = ranker.config.max_length
-    lengths_B = np.array([min(len(row), most) for row in rows])
-    recent_BW = recent(rows)
-    features_BC = torch.from_numpy(ranker.features(recent_BW, lengths_B))
-    assert isinstance(router.feature_mean, Tensor)
-    assert isinstance(router.feature_scale, Tensor)
-    router.feature_mean.copy_(features_BC.mean(0))
-    router.feature_scale.copy_(features_BC.std(0, unbiased=False).clamp(min=1e-3))
-    quality_BS = router(features_BC)
-    spread_S = quality_BS.std(0, unbiased=False).clamp(min=1e-6)
-    router.output.weight.mul_((_QUALITY_SPREAD / spread_S)[:, None])
-    router.output.bias.mul_(_QUALITY_SPREAD / spread_S)
-    router.output.bias.add_(0.5 - router(features_BC).mean(0))
-    encoder_BS = torch.tensor(
-        [
-            [
-                ranker.cost(place, ranker.bucket(int(length)), routed=False).encoder
-                for place in range(len(ranker.served))
-            ]
-            for length in lengths_B
-        ],
-        dtype=torch.float64,
-    )
-
-    def share(price: float) -> float:
-        chosen_B = torch.from_numpy(ranker.route(recent_BW, lengths_B, price))
-        spent = encoder_BS.gather(1, chosen_B[:, None]).sum()
-        return float(spent / encoder_BS[:, -1].sum())
-
-    low, high = 1e-6, _HIGHEST_PRICE
-    for _ in range(_PRICE_STEPS):  # the share falls as the price rises
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if share(middle) > encoder_share else (low, middle)
-    return high
 
 
 def _cases(rows: list[list[int]]) -> EvalCases:

@@ -49,10 +49,12 @@ def test_ceiling_compares_with_the_null_handler(capsys: pytest.CaptureFixture[st
 
 def test_routed_vs_full_counts_flops_and_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     told = quick(capsys, "routed-vs-full", "--p99", "5000")
-    (row,) = told["rows"]
-    assert 0 < float(row["FLOPs, of full"].rstrip("%")) < 100
-    assert row["inference ms routed"] > 0
-    assert row["rate routed"] > 0
+    assert [row["encoder share asked"] for row in told["rows"]] == ["10%", "20%", "35%"]
+    flops = [float(row["FLOPs, of full"].rstrip("%")) for row in told["rows"]]
+    assert 0 < flops[0] < flops[2] < 100
+    for row in told["rows"]:
+        assert row["inference ms routed"] > 0
+        assert row["rate routed"] > 0
     assert "d1-" in told["findings"][0]
 
 
@@ -125,7 +127,8 @@ def test_fit_plan_writes_coefficients(capsys: pytest.CaptureFixture[str], tmp_pa
         ("load --arrivals bursty", "bursty"),
         ("load --set CANET_NONSENSE=1", "docs/settings.md"),
         ("load --set CANET_MAX_BATCH", "CANET_NAME=VALUE"),
-        ("load --encoder-share 2", "--encoder-share is 2.0; give a share of 1"),
+        ("load --encoder-share 2", "2 is not a share: give a number up to 1"),
+        ("routed-vs-full --encoder-share 0.1,2", "2 is not a share: give a number up to 1"),
         ("load --width 100", "width is 100; give a multiple of 16"),
         ("catalog --items 10,,20", "'' is not a number"),
         ("peers --peer nobody", "nobody"),

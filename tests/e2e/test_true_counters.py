@@ -17,6 +17,7 @@ import pytest
 
 from bench.synthetic_checkpoint import SyntheticModel, item_id, publish_synthetic
 from bench.synthetic_users import make_histories
+from models.config import Submodel
 from models.ranker import Ranker
 from models.search.search import INDEX_FROM_ROWS
 from service.engine import torch_engine
@@ -35,7 +36,8 @@ CASES = (
     else [(3_000, 1_500, PUBLISHED), (3_000, 500, 1)]
 )
 USERS = 200
-NEWEST = 16
+# Another width of the table beside those that are served anyway.
+NARROW = Submodel(depth=1, width=16, emb_width=16)
 WITHIN = 0.01
 
 
@@ -52,7 +54,7 @@ async def test_the_counters_are_true(
         return choose_scorer(ranker, index_from=index_from)
 
     monkeypatch.setattr(torch_engine, "choose_scorer", scorer)
-    model = SyntheticModel(items=items, depth=3, width=64, emb_width=32, length=50, newest=NEWEST)
+    model = SyntheticModel(items=items, depth=3, width=64, emb_width=32, length=50, more=(NARROW,))
     histories = make_histories(users=USERS, items=items, length=12, most=120)
     publish_synthetic(tmp_path, model, histories)
     async with live(tmp_path, redis_url, max_batch=8, result_ttl=600) as service:
@@ -82,9 +84,10 @@ async def test_the_counters_are_true(
 
         # Every padded length and several submodels took part, and some work was in vain.
         assert {length for _, length in executed.encoded} >= set(executed.ranker.buckets)  # type: ignore[union-attr]
-        # The submodel that reads the newest items alone was handed no more.
-        (short,) = [place for place, one in enumerate(model.served) if one.length]
-        assert max(length for place, length in executed.encoded if place == short) == NEWEST
+        # Submodels that read the newest items alone were handed no more.
+        for place, one in enumerate(model.served):
+            most = max(length for short, length in executed.encoded if short == place)
+            assert most == one.reads(model.length)
         assert len({place for place, _ in executed.encoded}) == len(model.served)
         assert any("deadline" in answer["degraded"] for answer in answers)
         by_submodel = [
