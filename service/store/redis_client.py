@@ -1,6 +1,6 @@
 """Commands over a bounded pool: bounded waits, one retry for reads, a circuit breaker.
 
-Built on redis-py's connections and pool rather than its client, for two properties. Waiting for
+Built on redis-py's connections rather than its client, for two properties. Waiting for
 a connection and waiting for an answer have limits of their own. And a connection goes back to
 the pool either with every reply read or disconnected, so no caller can be handed the reply of
 another; a caller who leaves early does not interrupt the exchange at all.
@@ -16,9 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -30,6 +28,7 @@ from redis.exceptions import (
 )
 
 from service.store.breaker import CircuitBreaker
+from service.store.connections import Connections
 from service.store.contract import StoreUnavailableError
 from service.store.redis_config import RedisConfig
 
@@ -73,7 +72,7 @@ class RedisClient:
             probe_seconds=config.probe_seconds,
             probe=self.ping,
         )
-        self._pool = _pool_of(config)
+        self._connections = Connections(config)
         self._exchanges: set[asyncio.Task[list[Any]]] = set()
         self._asked: dict[str, list[tuple[Command, asyncio.Future[Any]]]] = {}
         self._closed = False
@@ -180,7 +179,7 @@ class RedisClient:
         await self._breaker.stop()
         if self._exchanges:
             await asyncio.wait(self._exchanges)
-        await self._pool.disconnect()
+        await self._connections.retire()
 
     def _together(self, op: str, command: Command) -> asyncio.Future[Any]:
         """Return the future of the command's reply; it goes out at the end of this turn."""
@@ -227,14 +226,12 @@ class RedisClient:
     async def _exchange(self, op: str, commands: list[Command], seconds: float) -> list[Any]:
         started = time.perf_counter()
         kind: str | None = "connection"
-        connecting = self._config.pool_wait_seconds + self._config.connect_timeout_seconds
-        pool = self._pool
+        connections = self._connections
         try:
-            kind = "connection" if pool.can_get_connection() else "pool"
-            async with asyncio.timeout(connecting):
-                connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+            kind = "pool" if connections.full else "connection"
+            connection = await connections.take_idle() or await self._open(connections)
             kind = "connection"
-            replies = await self._converse(pool, connection, commands, seconds)
+            replies = await self._converse(connections, connection, commands, seconds)
             self._breaker.succeeded()
             kind = _kind_of_reply(replies)
         except (RedisError, OSError, TimeoutError, EOFError) as error:
@@ -246,9 +243,14 @@ class RedisClient:
             self._observe(op, time.perf_counter() - started, kind)
         return replies
 
+    async def _open(self, connections: Connections) -> AbstractConnection:
+        waits = self._config.pool_wait_seconds + self._config.connect_timeout_seconds
+        async with asyncio.timeout(waits):
+            return await connections.take()
+
     async def _converse(
         self,
-        pool: BlockingConnectionPool,
+        connections: Connections,
         connection: AbstractConnection,
         commands: list[Command],
         seconds: float,
@@ -264,35 +266,20 @@ class RedisClient:
                     except ResponseError as error:
                         replies.append(error)
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                await self._leave(pool)
+                await self._leave(connections)
             clean = True
             return replies
         finally:
-            if not clean or pool is not self._pool:
-                await connection.disconnect(nowait=True)
-            await pool.release(connection)
+            await connections.give(connection, keep=clean)
 
-    async def _leave(self, pool: BlockingConnectionPool) -> None:
-        """Use none of the pool's connections again: they lead to what is a replica now.
+    async def _leave(self, connections: Connections) -> None:
+        """Use none of these connections again: they lead to what is a replica now.
 
         The address may lead elsewhere since a failover; only a new connection finds out.
         """
-        if pool is self._pool:
-            self._pool = _pool_of(self._config)
-            await pool.disconnect(inuse_connections=False)
-
-
-def _pool_of(config: RedisConfig) -> BlockingConnectionPool:
-    return BlockingConnectionPool.from_url(
-        config.url,
-        max_connections=config.max_connections,
-        timeout=config.pool_wait_seconds,
-        socket_connect_timeout=config.connect_timeout_seconds,
-        socket_timeout=None,  # each exchange has its own limit
-        retry=Retry(NoBackoff(), 0),
-        client_name=config.client_name,
-        protocol=2,
-    )
+        if connections is self._connections:
+            self._connections = Connections(self._config)
+            await connections.retire()
 
 
 def _deliver(futures: Sequence[asyncio.Future[Any]], task: asyncio.Task[list[Any]]) -> None:
