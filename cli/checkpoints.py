@@ -95,6 +95,11 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"version      {manifest.version} (verified)")
     print(f"created      {manifest.created_at}, parent {manifest.parent or 'none'}")
     print(f"catalog      {config.num_items:,} items, histories of up to {config.max_length}")
+    layout = config.layout
+    blocks = ", ".join(
+        f"{size:,} x {block.width}" for size, block in zip(layout.sizes, layout.blocks, strict=True)
+    )
+    print(f"table        {layout.num_bytes(config.emb_width):,} bytes, rows x numbers: {blocks}")
     print(f"price        {manifest.router.price:g}")
     print("submodels    FLOPs at full length, share of the full network")
     for entry in manifest.submodels:

@@ -13,6 +13,7 @@ from cli.progress import ConsoleProgress
 from cli.refresh import add_refresh_options
 from cli.refresh import run as run_refresh
 from cli.signals import stop_on_signals
+from cli.table_options import add_table_options, table_wish
 
 
 def register(commands: Any) -> None:
@@ -42,6 +43,7 @@ def register(commands: Any) -> None:
         "published, for comparison; canet serves the whole grid at price 0 (default: %(default)s)",
     )
     add_grid_options(command)
+    add_table_options(command)
     command.add_argument("--epochs", type=int, metavar="N", help="most epochs")
     command.add_argument(
         "--max-minutes", type=float, metavar="N", help="stop cleanly with the best so far"
@@ -87,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         "widths": arguments.widths,
         "emb_widths": arguments.emb_widths,
         "max_length": arguments.max_length,
+        "table": table_wish(arguments),
         "seed": arguments.seed,
         "epochs": arguments.epochs,
         "max_seconds": 60 * arguments.max_minutes if arguments.max_minutes is not None else None,

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from models.config import Submodel, SupernetConfig
-from models.cost import FLOAT_BYTES, encoder_flops, scoring_flops
+from models.cost import encoder_flops, scoring_flops
+from models.table.layout import FLOAT_BYTES
 
 MOST_UTILISATION = 0.85
 _LEAST_UTILISATION = 0.01
@@ -176,7 +177,8 @@ def submodel_work(config: SupernetConfig, submodel: Submodel, padded: int) -> Wo
     return Work(
         layers=submodel.depth,
         encoder_flops=encoder_flops(config, submodel, padded),
-        table_bytes=FLOAT_BYTES * submodel.emb_width * (config.num_items + 1),
+        table_bytes=FLOAT_BYTES
+        * sum(config.layout.parameters(config.emb_width, submodel.emb_width)),
     )
 
 

@@ -9,6 +9,8 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from models.table.layout import TableLayout, dense_layout
+
 _SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)(?:-l(\d+))?$")
 
 
@@ -90,6 +92,8 @@ class SupernetConfig:
     num_heads: int = 2
     ffn_multiplier: int = 4
     memory: MemoryConfig | None = MemoryConfig()
+    table: TableLayout | None = None
+    """The item table's blocks; None stores it whole."""
 
     def __post_init__(self) -> None:
         _at_least("num_items", self.num_items, 1)
@@ -108,6 +112,8 @@ class SupernetConfig:
                     f"width {width} is not divisible by 2 * num_heads = {2 * self.num_heads}; "
                     "change the width or the number of heads"
                 )
+        if self.table is not None:
+            self.table.check(self.rows, self.emb_width)
 
     @property
     def depth(self) -> int:
@@ -123,6 +129,16 @@ class SupernetConfig:
     def emb_width(self) -> int:
         """Table width of the full network."""
         return self.emb_widths[-1]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the item table, padding's included."""
+        return self.num_items + 1
+
+    @property
+    def layout(self) -> TableLayout:
+        """The item table's layout; of a table that is stored whole, one block."""
+        return self.table or dense_layout(self.rows, self.emb_width)
 
     @property
     def largest(self) -> Submodel:
@@ -144,9 +160,19 @@ class SupernetConfig:
             for emb_width in self.emb_widths
         )
 
+    def with_items(self, num_items: int) -> SupernetConfig:
+        """Return the same architecture for another catalog; see `TableLayout.for_rows`."""
+        table = None if self.table is None else self.table.for_rows(num_items + 1)
+        return replace(self, num_items=num_items, table=table)
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values that `from_json` reads back to an equal config."""
-        return asdict(self)
+        """Return plain JSON values that `from_json` reads back to an equal config.
+
+        A table that is stored whole is not mentioned.
+        """
+        values = asdict(self)
+        del values["table"]
+        return values if self.table is None else {**values, "table": self.table.to_json()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SupernetConfig:
@@ -165,4 +191,6 @@ class SupernetConfig:
             arguments[axis] = tuple(arguments[axis])
         if arguments.get("memory") is not None:
             arguments["memory"] = MemoryConfig(**arguments["memory"])
+        if arguments.get("table") is not None:
+            arguments["table"] = TableLayout.from_json(arguments["table"])
         return cls(**arguments)

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from models.config import Submodel, SupernetConfig
 from models.router import ROUTER_FEATURES
-
-FLOAT_BYTES = 4
+from models.table.layout import FLOAT_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +31,15 @@ def encoder_flops(config: SupernetConfig, submodel: Submodel, length: int) -> in
     """Return the FLOPs of a body (`models/body.py`) for one history padded to `length`.
 
     Charged is what it reads of it. The last layer attends from the newest position only, its
-    projections folded.
+    projections folded. Where the item table has projections, every item is charged the dearest.
     """
     length = submodel.reads(length)
     d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
     across = config.num_heads * d
     inner_layer = 2 * length * (3 * d * d + d * d + 2 * d * f) + 4 * length * length * d
     last_layer = 2 * (2 * d * across + 2 * d * f) + 4 * length * across
-    return 2 * length * e * d + (submodel.depth - 1) * inner_layer + last_layer + 2 * d * e
+    lookup = 2 * length * config.layout.embed_multiply_adds(config.emb_width, e)
+    return lookup + 2 * length * e * d + (submodel.depth - 1) * inner_layer + last_layer + 2 * d * e
 
 
 def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int = 0) -> int:
@@ -47,7 +47,7 @@ def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int 
 
     `memory_flops` is `TransitionMemory.flops()`: the most that its entries can cost.
     """
-    return 2 * submodel.emb_width * (config.num_items + 1) + memory_flops
+    return 2 * sum(config.layout.parameters(config.emb_width, submodel.emb_width)) + memory_flops
 
 
 def router_flops(hidden: int, num_submodels: int) -> int:
@@ -70,7 +70,7 @@ def parameter_counts(config: SupernetConfig, submodel: Submodel) -> dict[str, in
     layer = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * f + f + d + 2
     ends = config.max_length * e + d * e + d + 2 * d + e * d + e + 1
     return {
-        "table": (config.num_items + 1) * (e + 1),
+        "table": sum(config.layout.parameters(config.emb_width, e)) + config.rows,
         "body": submodel.depth * layer + ends,
     }
 

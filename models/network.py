@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.config import Submodel
+from models.table.table import ItemTable
 
 NORM_EPS = 1e-5
 
@@ -59,7 +60,7 @@ class NetworkWeights:
 
     submodel: Submodel
     num_heads: int
-    table_VE: Tensor
+    table: ItemTable
     item_bias_V: Tensor
     positions_LE: Tensor
     input_weight_DE: Tensor
@@ -76,7 +77,7 @@ class NetworkWeights:
         own = [
             getattr(self, field.name)
             for field in fields(self)
-            if field.name not in {"submodel", "num_heads", "table_VE", "item_bias_V", "blocks"}
+            if field.name not in {"submodel", "num_heads", "table", "item_bias_V", "blocks"}
         ]
         own += [getattr(block, field.name) for block in self.blocks for field in fields(block)]
         return sum(tensor.numel() * tensor.element_size() for tensor in own)
@@ -99,14 +100,14 @@ def encode_all(weights: NetworkWeights, item_ids_BL: Tensor, *, dropout: Dropout
 
 def score_all(weights: NetworkWeights, query_BE: Tensor) -> Tensor:
     """Return scores_BV float32 of every catalog row, memory excluded; padding's row is -inf."""
-    scores_BV = torch.addmm(weights.item_bias_V, query_BE, weights.table_VE.T)
+    scores_BV = weights.table.scores(query_BE, weights.item_bias_V)
     scores_BV[:, 0] = -torch.inf
     return scores_BV
 
 
 def _embed(weights: NetworkWeights, item_ids_BL: Tensor, dropout: Dropout) -> Tensor:
     length = item_ids_BL.shape[1]
-    embedded_BLE = F.embedding(item_ids_BL, weights.table_VE) + weights.positions_LE[:length]
+    embedded_BLE = weights.table.embed(item_ids_BL) + weights.positions_LE[:length]
     return F.linear(dropout(embedded_BLE), weights.input_weight_DE, weights.input_bias_D)
 
 

@@ -39,6 +39,8 @@ from models.router import (
 from models.search.search import INDEX_FROM_ROWS
 from models.submodel import extract
 from models.supernet import Supernet
+from models.table.lookup import RowLookup
+from models.table.table import ItemTable
 
 
 class Ranker:
@@ -59,10 +61,12 @@ class Ranker:
         self.memory = memory
         self.served = tuple(served)
         self.router = router.eval() if router is not None else None
-        self.table_VE = supernet.table.detach()
-        tables: dict[int, Tensor] = {}
-        if len(self.table_VE) >= INDEX_FROM_ROWS:  # copies would cost more memory than they save
-            tables = {one.emb_width: self.table_VE[:, : one.emb_width] for one in self.served}
+        self.table = supernet.item_table.detach()
+        tables: dict[int, ItemTable] = {}
+        # Copies of a large table would cost more memory than they save, and so would those of
+        # one that was made small.
+        if len(self.table) >= INDEX_FROM_ROWS or not self.table.is_dense:
+            tables = {one.emb_width: self.table.slice(one.emb_width) for one in self.served}
         # Submodels that differ in what they read alone share everything else.
         slices = {one.slice: extract(supernet, one.slice, tables=tables) for one in self.served}
         bodies = {one: checked_body(weights) for one, weights in slices.items()}
@@ -70,15 +74,15 @@ class Ranker:
         self._bodies = [bodies[one.slice] for one in self.served]
         self.body_bytes = sum(weights.body_bytes() for weights in slices.values())
         """Bytes of the extracted bodies, all submodels together."""
-        self._tables = {width: table.numpy() for width, table in tables.items()}
+        self._tables = tables
         for one in self.served:
             check_length(one, self.config.max_length)
         self._positions = [weights.positions_LE.numpy() for weights in self._weights]
         self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
-        self._table = self.table_VE.numpy()
+        self._look_up = RowLookup(self.table)
         self.item_bias_V = self._weights[-1].item_bias_V
         self._lookup = MemoryLookup(memory) if memory is not None else None
-        self._statistics_VG = item_statistics(self.table_VE, memory).numpy()
+        self._statistics_VG = item_statistics(self.table, memory).numpy()
         self._statistics_VG[0] = 0.0
         self._router_forward = RouterForward(router) if router is not None else None
         self._memory_flops = memory.flops() if memory is not None else 0
@@ -153,8 +157,8 @@ class Ranker:
         if reads < item_ids_BL.shape[1]:
             item_ids_BL, lengths_B = cut(item_ids_BL, lengths_B, reads)
         positions_LE = self._positions[place][: item_ids_BL.shape[1]]
-        # Whole rows first: `take` on a view would copy the table.
-        embedded_BLE = self._table.take(item_ids_BL, axis=0)[..., : positions_LE.shape[1]]
+        # Whole rows first: a lookup in a view would copy the table.
+        embedded_BLE = self._look_up(item_ids_BL)[..., : positions_LE.shape[1]]
         embedded_BLE = embedded_BLE + positions_LE
         return self._bodies[place](embedded_BLE, lengths_B)
 
@@ -171,12 +175,8 @@ class Ranker:
         bonus = None
         if self._lookup is not None:
             bonus = self._lookup.bonus(recent_BW, gains_B, scores_BV)
-        table_VE = torch.from_numpy(self._tables[query_BE.shape[1]])
-        torch.addmm(
-            self.item_bias_V,
-            torch.from_numpy(query_BE),
-            table_VE.T,
-            out=torch.from_numpy(scores_BV)[:, : len(table_VE)],
+        self._tables[query_BE.shape[1]].score_into(
+            torch.from_numpy(scores_BV), torch.from_numpy(query_BE), self.item_bias_V
         )
         if bonus is not None:
             bonus.add_to(scores_BV.reshape(-1))

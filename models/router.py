@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.memory import TransitionMemory
+from models.table.table import ItemTable
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -31,13 +32,13 @@ _TINY = 1e-6
 ROUTER_FEATURES = 5 + 2 * ITEM_STATISTICS + 2 * TABLE_COLUMNS
 
 
-def item_statistics(table_VE: Tensor, memory: TransitionMemory | None) -> Tensor:
+def item_statistics(table: ItemTable, memory: TransitionMemory | None) -> Tensor:
     """Return (V, 3 + 16) float32 per row: popularity rank, memory's mass and focus, table prefix.
 
     Rows stand by falling popularity, so the rank is the row. Tables narrower than 16 columns are
     padded with zeros. Derived from the checkpoint, not stored in it.
     """
-    rows = len(table_VE)
+    rows = len(table)
     rank_V = torch.log1p(torch.arange(rows, dtype=torch.float32)) / math.log1p(rows)
     mass_V = torch.zeros(rows)
     focus_V = torch.zeros(rows)
@@ -47,7 +48,7 @@ def item_statistics(table_VE: Tensor, memory: TransitionMemory | None) -> Tensor
         mass_V.index_add_(0, owners, memory.weights)
         heaviest_V = torch.zeros(rows).scatter_reduce_(0, owners, memory.weights, reduce="amax")
         focus_V = heaviest_V / mass_V.clamp(min=1e-6)
-    prefix_VT = table_VE[:, :TABLE_COLUMNS].detach()
+    prefix_VT = table.slice(min(TABLE_COLUMNS, table.emb_width)).detach().dense()
     prefix_VT = F.pad(prefix_VT, (0, TABLE_COLUMNS - prefix_VT.shape[1]))
     return torch.cat([torch.stack([rank_V, torch.log1p(mass_V), focus_V], 1), prefix_VT], 1)
 

@@ -10,27 +10,28 @@ from torch import Tensor
 from models.config import Submodel
 from models.network import BlockWeights, NetworkWeights
 from models.supernet import Supernet
+from models.table.table import ItemTable
 
 
 def extract(
-    supernet: Supernet, submodel: Submodel, *, tables: dict[int, Tensor] | None = None
+    supernet: Supernet, submodel: Submodel, *, tables: dict[int, ItemTable] | None = None
 ) -> NetworkWeights:
     """Return detached contiguous float32 weights that answer exactly like the slice (to 1e-5).
 
     Residual gains are folded into the projections they scale. Submodels that share an
-    embedding width share one table when they are given the same `tables` (emb_width ->
-    contiguous (rows, emb_width) tensor), which is filled as needed; the widest table and the
-    item bias are always the supernet's own memory.
+    embedding width share one table when they are given the same `tables` (emb_width -> its
+    table, contiguous), which is filled as needed; the widest table, the item bias and whatever a
+    narrower table has in common with it are always the supernet's own memory.
     """
     tables = {} if tables is None else tables
     with torch.no_grad():
         weights = supernet.slice(submodel)
         if submodel.emb_width not in tables:
-            tables[submodel.emb_width] = weights.table_VE.detach().contiguous()
+            tables[submodel.emb_width] = weights.table.detach().contiguous()
         return NetworkWeights(
             submodel=submodel,
             num_heads=weights.num_heads,
-            table_VE=tables[submodel.emb_width],
+            table=tables[submodel.emb_width],
             item_bias_V=weights.item_bias_V.detach(),
             positions_LE=_copy(weights.positions_LE),
             input_weight_DE=_copy(weights.input_weight_DE),

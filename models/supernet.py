@@ -16,21 +16,30 @@ from torch import nn
 
 from models.config import Submodel, SupernetConfig
 from models.network import BlockWeights, NetworkWeights
+from models.table.parameters import BlockedTable
+from models.table.table import ItemTable, TablePart
 
 
 class Supernet(nn.Module):
     """All weights of one supernet; `slice` gives any submodel as views without copying tables.
 
     Scores of submodel s are `query_s . table + item_bias + memory_gain_s * memory`. The table
-    is tied: the same prefix of `emb_width` columns feeds the body and scores the catalog.
+    is tied: the same prefix of `emb_width` columns feeds the body and scores the catalog. With
+    `config.table` it stands in blocks (`table_blocks`), else whole (`table`); `item_table` is
+    either.
     """
+
+    table: nn.Parameter
+    table_blocks: BlockedTable
 
     def __init__(self, config: SupernetConfig) -> None:
         super().__init__()
         self.config = config
-        rows = config.num_items + 1
-        self.table = nn.Parameter(torch.empty(rows, config.emb_width))
-        self.item_bias = nn.Parameter(torch.zeros(rows))
+        if config.table is None:
+            self.table = nn.Parameter(torch.empty(config.rows, config.emb_width))
+        else:
+            self.table_blocks = BlockedTable(config.table, config.emb_width)
+        self.item_bias = nn.Parameter(torch.zeros(config.rows))
         self.positions = nn.Parameter(torch.empty(config.max_length, config.emb_width))
         self.input_weight = nn.Parameter(torch.empty(config.width, config.emb_width))
         self.input_bias = nn.Parameter(torch.zeros(config.width))
@@ -46,14 +55,24 @@ class Supernet(nn.Module):
         """Draw fresh weights from `generator`; scores start with a spread of about one."""
         spread = 1 / math.sqrt(self.config.emb_width)
         with torch.no_grad():
-            nn.init.normal_(self.table, std=spread, generator=generator)
-            self.table[0] = 0.0
+            if self.config.table is None:
+                nn.init.normal_(self.table, std=spread, generator=generator)
+                self.table[0] = 0.0
+            else:
+                self.table_blocks.initialise(generator)
             nn.init.normal_(self.positions, std=spread, generator=generator)
             nn.init.xavier_normal_(self.input_weight, generator=generator)
             nn.init.xavier_normal_(self.output_weight, generator=generator)
             for block in self.blocks:
                 assert isinstance(block, Block)
                 block.initialise(generator)
+
+    @property
+    def item_table(self) -> ItemTable:
+        """The item table of these parameters."""
+        if self.config.table is not None:
+            return self.table_blocks.table()
+        return ItemTable((TablePart(0, self.table),), self.config.emb_width)
 
     def slice(self, submodel: Submodel) -> NetworkWeights:
         """Return the submodel's weights as differentiable views of the supernet.
@@ -80,7 +99,7 @@ class Supernet(nn.Module):
         return NetworkWeights(
             submodel=submodel,
             num_heads=config.num_heads,
-            table_VE=self.table[:, :e],
+            table=self.item_table.slice(e),
             item_bias_V=self.item_bias,
             positions_LE=self.positions[:, :e],
             input_weight_DE=self.input_weight[:d, :e],

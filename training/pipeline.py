@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.checkpoint.contents import Checkpoint
+from models.config import SupernetConfig
 from training.canet.config import CanetConfig
 from training.canet.route import route_joint
 from training.canet.step import CanetStep
@@ -28,6 +30,7 @@ from training.fit.fitted import Fitted
 from training.fit.loop import fit
 from training.fit.presets import Preset
 from training.fit.sandwich import SandwichStep
+from training.fit.table_plan import with_table
 from training.fit.warm import warm_start
 from training.plan import TrainPlan, TrainRequest, canet_of, preset_of
 from training.progress import Progress
@@ -125,6 +128,8 @@ def build(
     initial = None
     if parent is not None:
         preset, initial = _from_parent(plan, preset, parent, split, progress)
+    if initial is None:
+        preset = replace(preset, supernet=_with_table(preset.supernet, plan, split))
     progress.log(preset.summary())
     progress.log(
         "seen items are "
@@ -269,16 +274,28 @@ def result_of(path: Path, trained: Trained, *, seconds: float) -> TrainResult:
     )
 
 
+def _with_table(grid: SupernetConfig, plan: TrainPlan, split: Split) -> SupernetConfig:
+    """Return the architecture with the table that the plan asks for."""
+    return with_table(grid, plan.table, np.bincount(split.training.items, minlength=grid.rows))
+
+
 def _from_parent(
     plan: TrainPlan, preset: Preset, parent: Checkpoint, split: Split, progress: Progress
 ) -> tuple[Preset, Mapping[str, Tensor] | None]:
     """Return the preset in the parent's architecture and the weights to start from, if any."""
-    grid = replace(parent.config, num_items=len(split.catalog))
-    if plan.preset is not None and grid != preset.supernet:
+    grid = parent.config.with_items(len(split.catalog))
+    if plan.preset is not None and grid != replace(preset.supernet, table=grid.table):
         progress.log(f"training afresh: preset {plan.preset} is not the parent's architecture")
         return preset, None
+    grid = _with_table(grid, plan, split)
     start = warm_start(
-        parent.tensors, parent.catalog, split.catalog, split.training, seed=plan.seed
+        parent.tensors,
+        parent.catalog,
+        split.catalog,
+        split.training,
+        was=parent.config,
+        becomes=grid,
+        seed=plan.seed,
     )
     if start.kept < _LEAST_KEPT * len(split.catalog):
         progress.log(

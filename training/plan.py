@@ -10,6 +10,7 @@ from training.canet.config import CanetConfig
 from training.data.columns import ColumnNames
 from training.data.profile import DataProfile
 from training.fit.presets import Preset, choose_preset
+from training.fit.table_plan import TableWish
 
 _GRID = ("depths", "widths", "emb_widths", "max_length")
 _PLAN = ("epochs", "max_seconds", "threads")
@@ -25,6 +26,9 @@ class TrainPlan:
     defaults to whether users (almost) never repeat an item. `depths`, `widths`, `emb_widths` and
     `max_length` replace those of the preset; with one of each a plain network is trained.
 
+    `table` asks for an item table in blocks; without it the table is whole, or laid out as the
+    parent's.
+
     `method` "canet" is the published joint training, with the defaults of `CanetConfig` in the
     preset's place; its default price is 0.
     """
@@ -38,6 +42,7 @@ class TrainPlan:
     widths: tuple[int, ...] | None = None
     emb_widths: tuple[int, ...] | None = None
     max_length: int | None = None
+    table: TableWish | None = None
     seed: int = 0
     epochs: int | None = None
     max_seconds: float | None = None

@@ -196,6 +196,8 @@ class ModelInfo:
     """What each price of compute spent where the checkpoint was evaluated, by rising price."""
     search: Literal["product", "index"] = "product"
     """How the catalog is scored: the whole table for every query, or an index of it."""
+    table_bytes: int = 0
+    """Bytes of the item table: its rows and projections."""
 
 
 class Engine(Protocol):

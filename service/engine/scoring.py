@@ -53,7 +53,7 @@ class ProductScorer:
 
     def __init__(self, ranker: Ranker) -> None:
         self._ranker = ranker
-        self._buffer = ScoreBuffer(len(ranker.table_VE))
+        self._buffer = ScoreBuffer(len(ranker.table))
 
     def best(self, batch: Sequence[Prepared], query_BE: Floats) -> list[Scored]:
         """Return the k best eligible rows of each query; see `Scorer`."""
@@ -104,17 +104,19 @@ def choose_scorer(ranker: Ranker, *, index_from: int) -> Scorer:
     Where the search cannot be built or run here (its compiler is missing, say), a warning is
     logged and the product serves: slower, and right.
     """
-    if len(ranker.table_VE) < index_from:
+    if len(ranker.table) < index_from or not ranker.table.is_dense:
         return ProductScorer(ranker)
     widths = sorted({one.emb_width for one in ranker.served})
     try:
-        search = CatalogSearch(ranker.table_VE, ranker.item_bias_V, widths, index_from=index_from)
+        search = CatalogSearch(
+            ranker.table.dense(), ranker.item_bias_V, widths, index_from=index_from
+        )
         search.top(torch.zeros(1, widths[-1]), [Wanted(k=1)])
     except Exception:
         log.warning(
             "the index over %d rows cannot be used; every request reads the whole table, which is"
             " slower. Is numba installed?",
-            len(ranker.table_VE),
+            len(ranker.table),
             exc_info=True,
         )
         return ProductScorer(ranker)

@@ -108,7 +108,7 @@ class TorchEngine:
         )
         self._scorer = choose_scorer(self._ranker, index_from=index_from)
         self._accounting = Accounting(full=served[-1].name)
-        self._norms_V = self._ranker.table_VE.norm(dim=1).clamp(min=1e-12)
+        self._norms_V = self._ranker.table.norms().clamp(min=1e-12)
         self._flops = {
             (place, bucket, routed): _flops(self._ranker.cost(place, bucket, routed=routed))
             for place in range(len(served))
@@ -137,6 +137,7 @@ class TorchEngine:
                 )
             ),
             search=self._scorer.kind,
+            table_bytes=self._ranker.table.num_bytes,
         )
 
     @property
@@ -171,8 +172,9 @@ class TorchEngine:
         row = self._catalog.item_id(external_id)
         if row is None:
             raise UnknownItemError(f"item {external_id!r} is not in the catalog")
-        table_VE = self._ranker.table_VE
-        cosines_V = (table_VE @ table_VE[row]) / (self._norms_V * self._norms_V[row])
+        table = self._ranker.table
+        vector_E = table.embed(torch.tensor(row))
+        cosines_V = table.products(vector_E) / (self._norms_V * self._norms_V[row])
         cosines_V[0] = -torch.inf
         cosines_V[row] = -torch.inf
         closed = self._blocked.rows(blocked)

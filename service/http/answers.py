@@ -187,6 +187,8 @@ class CatalogAnswer(Answer):
     filterable_fields: list[str]
     search: Literal["product", "index"]
     """Whether every request reads the whole table, or an index of it."""
+    table_bytes: int
+    """Bytes of the item table."""
 
 
 class SideAnswer(Answer):

@@ -99,6 +99,7 @@ def _tell(request: Request, info: ModelInfo) -> Response:
                 num_items=info.num_items,
                 filterable_fields=list(info.filterable_fields),
                 search=info.search,
+                table_bytes=info.table_bytes,
             ),
             submodels=[SubmodelAnswer(**asdict(submodel)) for submodel in info.submodels],
             offline_metrics=dict(info.offline_metrics),

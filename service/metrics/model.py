@@ -38,6 +38,7 @@ class ModelMetrics(ComputeMetrics, OverloadMetrics):
         self.model_indexed = gauge(
             "model_indexed", "1 where an index answers, 0 where the whole table is read.", "variant"
         )
+        self.model_table_bytes = gauge("model_table_bytes", "Bytes of the item table.", "variant")
         self.model_loaded_timestamp = gauge(
             "model_loaded_timestamp_seconds", "When the model began to serve.", "variant"
         )
@@ -73,6 +74,7 @@ class ModelMetrics(ComputeMetrics, OverloadMetrics):
         self._model_labels[variant] = (info.version, info.digest, variant)
         self.model_info.labels(*self._model_labels[variant]).set(1)
         self.model_indexed.labels(variant).set(info.search == "index")
+        self.model_table_bytes.labels(variant).set(info.table_bytes)
         self.model_loaded_timestamp.labels(variant).set(loaded_at_unix)
         self.model_trained_timestamp.labels(variant).set(info.trained_at_unix)
         self._offline[variant] = [name for name in OFFLINE_METRICS if name in info.offline_metrics]
@@ -96,6 +98,7 @@ class ModelMetrics(ComputeMetrics, OverloadMetrics):
         if labels is not None:
             self.model_info.remove(*labels)
             self.model_indexed.remove(variant)
+            self.model_table_bytes.remove(variant)
             self.model_loaded_timestamp.remove(variant)
             self.model_trained_timestamp.remove(variant)
             for metric in self._offline.pop(variant):

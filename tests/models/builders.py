@@ -8,9 +8,12 @@ from models.config import MemoryConfig, SupernetConfig
 from models.memory import TransitionMemory
 from models.router import ROUTER_FEATURES, Router
 from models.supernet import Supernet
+from models.table.layout import TableBlock, TableLayout
 
 
-def small_config(num_items: int = 40, *, memory: bool = True) -> SupernetConfig:
+def small_config(
+    num_items: int = 40, *, memory: bool = True, table: TableLayout | None = None
+) -> SupernetConfig:
     return SupernetConfig(
         num_items=num_items,
         max_length=20,
@@ -19,7 +22,18 @@ def small_config(num_items: int = 40, *, memory: bool = True) -> SupernetConfig:
         emb_widths=(8, 12),
         num_heads=2,
         memory=MemoryConfig(window=3, row_limit=6) if memory else None,
+        table=table,
     )
+
+
+def layout(*blocks: tuple[int, int], projected: bool) -> TableLayout:
+    """Return the layout of (stop, width) blocks."""
+    return TableLayout(tuple(TableBlock(*block) for block in blocks), projected=projected)
+
+
+PROJECTED = layout((8, 12), (20, 5), (41, 2), projected=True)
+"""For `small_config()`: a block without projection, a narrow one, a narrower one."""
+PREFIXES = layout((8, 12), (20, 3), (33, 10), (41, 1), projected=False)
 
 
 def random_supernet(config: SupernetConfig, seed: int = 0, spread: float = 0.7) -> Supernet:
@@ -34,7 +48,7 @@ def random_supernet(config: SupernetConfig, seed: int = 0, spread: float = 0.7) 
                 parameter.add_(spread * noise)
             else:
                 parameter.mul_(1 + 0.3 * noise)
-        supernet.table[0] = 0.0
+        supernet.item_table.parts[0].rows_NR[0] = 0.0
     return supernet.requires_grad_(False)
 
 

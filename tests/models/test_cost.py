@@ -24,18 +24,31 @@ from models.memory import TransitionMemory
 from models.network import score_all
 from models.router import NEWEST, features, item_statistics
 from models.submodel import extract
-from tests.models.builders import random_memory, random_router, random_supernet, small_config
+from models.table.layout import TableLayout
+from tests.models.builders import (
+    PREFIXES,
+    PROJECTED,
+    random_memory,
+    random_router,
+    random_supernet,
+    small_config,
+)
 
 CONFIG = small_config()
+LAYOUTS = (None, PROJECTED, PREFIXES)
 
 
 def counted(mode: FlopCounterMode) -> int:
     return int(mode.get_total_flops())
 
 
+@pytest.mark.parametrize("table", LAYOUTS)
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
-def test_encoder_and_scoring_equal_torchs_counter(submodel: Submodel) -> None:
-    weights = extract(random_supernet(CONFIG), submodel)
+def test_encoder_and_scoring_equal_torchs_counter(
+    submodel: Submodel, table: TableLayout | None
+) -> None:
+    config = replace(CONFIG, table=table)
+    weights = extract(random_supernet(config), submodel)
     for length in buckets(CONFIG.max_length):
         for batch in (1, 3):
             embedded_BLE = np.ones((batch, length, submodel.emb_width), dtype=np.float32)
@@ -46,13 +59,16 @@ def test_encoder_and_scoring_equal_torchs_counter(submodel: Submodel) -> None:
                 query_BE = torch.from_numpy(body(embedded_BLE, lengths_B))
             with FlopCounterMode(display=False) as scoring:
                 score_all(weights, query_BE)
-            assert counted(encoder) == batch * encoder_flops(CONFIG, submodel, length)
-            assert counted(scoring) == batch * scoring_flops(CONFIG, submodel)
+            with FlopCounterMode(display=False) as lookup:  # row 10 lies in the dearest block
+                weights.table.embed(torch.full((batch, length), 10))
+            spent = counted(encoder) + counted(lookup)
+            assert spent == batch * encoder_flops(config, submodel, length)
+            assert counted(scoring) == batch * scoring_flops(config, submodel)
 
 
 def test_router_equals_torchs_counter() -> None:
     supernet, router = random_supernet(CONFIG), random_router(5, hidden=16)
-    statistics_VG = item_statistics(supernet.table, random_memory(CONFIG)).numpy()
+    statistics_VG = item_statistics(supernet.item_table, random_memory(CONFIG)).numpy()
     recent_BW, lengths_B = np.ones((1, NEWEST), dtype=np.int64), np.array([12])
     seen_BC = torch.from_numpy(features(statistics_VG, recent_BW, lengths_B, CONFIG.max_length))
     with FlopCounterMode(display=False) as mode:
@@ -104,12 +120,14 @@ def test_cost_grows_along_every_axis() -> None:
                     )
 
 
+@pytest.mark.parametrize("table", LAYOUTS)
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
-def test_bytes_equal_the_tensors(submodel: Submodel) -> None:
-    weights = extract(random_supernet(CONFIG), submodel)
-    tables = weights.table_VE.numel() + weights.item_bias_V.numel()
-    assert parameter_counts(CONFIG, submodel)["table"] == tables
-    assert weight_bytes(CONFIG, submodel) == 4 * tables + weights.body_bytes()
+def test_bytes_equal_the_tensors(submodel: Submodel, table: TableLayout | None) -> None:
+    config = replace(CONFIG, table=table)
+    weights = extract(random_supernet(config), submodel)
+    tables = weights.table.num_bytes // 4 + weights.item_bias_V.numel()
+    assert parameter_counts(config, submodel)["table"] == tables
+    assert weight_bytes(config, submodel) == 4 * tables + weights.body_bytes()
 
 
 def test_padded_lengths() -> None:

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.body import Floats, TorchBody
-from models.config import Submodel
+from models.config import Submodel, SupernetConfig
 from models.network import NetworkWeights, encode_all, score_all
 from models.onnx_body import OnnxBody, checked_body
 from models.ranker import Ranker, stack
 from models.submodel import extract
-from models.supernet import Block
+from models.supernet import Block, Supernet
+from models.table.table import ItemTable
 from tests.models.builders import (
+    PREFIXES,
+    PROJECTED,
     random_histories,
     random_memory,
     random_router,
@@ -26,6 +29,11 @@ from tests.models.builders import (
 )
 
 CONFIG = small_config()
+CONFIGS = {
+    "whole": CONFIG,
+    "projected": small_config(table=PROJECTED),
+    "prefixes": small_config(table=PREFIXES),
+}
 TOLERANCE = 1e-5
 
 
@@ -39,7 +47,7 @@ def close(left: Tensor, right: Tensor) -> None:
 
 def embedded(weights: NetworkWeights, ids_BL: NDArray[np.int64]) -> Floats:
     """Item and position embeddings, as a body takes them."""
-    table_VE, positions_LE = weights.table_VE.numpy(), weights.positions_LE.numpy()
+    table_VE, positions_LE = weights.table.dense().numpy(), weights.positions_LE.numpy()
     vectors_BLE: Floats = table_VE[ids_BL] + positions_LE[: ids_BL.shape[1]]
     return vectors_BLE
 
@@ -55,13 +63,31 @@ def evidence(seed: int, history: list[int]) -> Tensor:
     return found
 
 
-def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
+def naive_table(supernet: Supernet) -> Tensor:
+    """Every embedding by its definition, row by row, straight from the full parameters."""
+    config, state = supernet.config, supernet.state_dict()
+    if config.table is None:
+        return supernet.table.detach()
+    rows = []
+    for place, block in enumerate(config.table.blocks):
+        for row in state[f"table_blocks.rows.{place}"]:
+            if config.table.projected and block.width < config.emb_width:
+                rows.append(row @ state[f"table_blocks.projections.{place}"])
+            else:
+                rows.append(torch.cat([row, torch.zeros(config.emb_width - block.width)]))
+    return torch.stack(rows)
+
+
+def naive_scores(
+    config: SupernetConfig, submodel: Submodel, seed: int, history: list[int]
+) -> Tensor:
     """The definition, one history at a time, unpadded, straight from the full parameters."""
-    supernet = random_supernet(CONFIG, seed)
+    supernet = random_supernet(config, seed)
+    table_VE = naive_table(supernet)
     e, d, k = submodel.emb_width, submodel.width, submodel.width // CONFIG.num_heads
     norm = torch.nn.functional.layer_norm
     ids = torch.tensor(history)
-    z = supernet.table[ids, :e] + supernet.positions[: len(ids), :e]
+    z = table_VE[ids, :e] + supernet.positions[: len(ids), :e]
     z = z @ supernet.input_weight[:d, :e].T + supernet.input_bias[:d]
     for block in list(supernet.blocks)[: submodel.depth]:
         assert isinstance(block, Block)
@@ -83,7 +109,7 @@ def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
         z = z + block.ffn_gain * (y @ block.ffn_out_weight[:d, :f].T + block.ffn_out_bias[:d])
     query = norm(z[-1], (d,), supernet.norm_weight[:d], supernet.norm_bias[:d])
     query = query @ supernet.output_weight[:e, :d].T + supernet.output_bias[:e]
-    scores = supernet.table[:, :e] @ query + supernet.item_bias
+    scores = table_VE[:, :e] @ query + supernet.item_bias
     scores[0] = -torch.inf
     gain = supernet.memory_gain[
         CONFIG.depths.index(submodel.depth), CONFIG.widths.index(d), CONFIG.emb_widths.index(e)
@@ -92,10 +118,13 @@ def naive_scores(submodel: Submodel, seed: int, history: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_sliced_equals_extracted_equals_served(submodel: Submodel, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("layout", "seed"), [("whole", 0), ("whole", 1), ("projected", 0), ("prefixes", 0)]
+)
+def test_sliced_equals_extracted_equals_served(submodel: Submodel, layout: str, seed: int) -> None:
     """Every submodel, random norms and scalars, batches of mixed lengths and any padding."""
-    supernet, memory = random_supernet(CONFIG, seed), random_memory(CONFIG, seed)
+    config = CONFIGS[layout]
+    supernet, memory = random_supernet(config, seed), random_memory(config, seed)
     histories = random_histories(CONFIG, 7, seed)
     ids_BL, lengths_B = stack(histories, CONFIG.max_length)
     rows = torch.arange(len(histories))
@@ -118,21 +147,21 @@ def test_sliced_equals_extracted_equals_served(submodel: Submodel, seed: int) ->
         without_memory = score_all(sliced, everywhere_BE)[index]
         gain = extracted.memory_gain
         close(alone, without_memory + gain * torch.log1p(evidence(seed, history)))
-        close(alone, naive_scores(submodel, seed, history))
+        close(alone, naive_scores(config, submodel, seed, history))
 
 
 def test_extracted_weights_are_contiguous_and_share_the_table() -> None:
     supernet = random_supernet(CONFIG)
-    tables: dict[int, Tensor] = {}
+    tables: dict[int, ItemTable] = {}
     networks = [extract(supernet, submodel, tables=tables) for submodel in CONFIG.submodels]
     for network in networks:
-        assert network.table_VE.is_contiguous()
-        assert network.table_VE is tables[network.submodel.emb_width]
+        assert all(tensor.is_contiguous() for tensor in network.table.tensors())
+        assert network.table is tables[network.submodel.emb_width]
         for block in network.blocks:
             assert block.qkv_weight_3DD.is_contiguous()
             assert block.ffn_out_weight_DF.is_contiguous()
     assert set(tables) == set(CONFIG.emb_widths)
-    assert tables[CONFIG.emb_width].data_ptr() == supernet.table.data_ptr()
+    assert tables[CONFIG.emb_width].dense().data_ptr() == supernet.table.data_ptr()
 
 
 def test_changing_the_copy_does_not_change_the_supernet() -> None:

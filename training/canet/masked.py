@@ -65,7 +65,7 @@ def masked_encode(
     Every other column is what `encode_all` gives with the chosen slice. `item_ids_BL` is int64,
     oldest first, right-padded with 0.
     """
-    embedded_BLE = F.embedding(item_ids_BL, supernet.table)
+    embedded_BLE = supernet.item_table.embed(item_ids_BL)
     embedded_BLE = embedded_BLE + supernet.positions[: item_ids_BL.shape[1]]
     embedded_BLE = dropout(embedded_BLE * gates.emb_B1E)
     hidden_BLD = F.linear(embedded_BLE, supernet.input_weight, supernet.input_bias)

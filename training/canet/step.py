@@ -146,7 +146,8 @@ class CanetStep(Step):
         lengths_B = (ids_BL > 0).sum(1)
         recent_BW = newest(ids_BL, lengths_B, NEWEST)
         rows = np.unique(recent_BW)
-        prefix = self.supernet.table.detach()[torch.from_numpy(rows), :TABLE_COLUMNS].numpy()
+        table = self.supernet.item_table.detach()
+        prefix = table.embed(torch.from_numpy(rows))[:, :TABLE_COLUMNS].numpy()
         self._statistics_VG[rows, ITEM_STATISTICS : ITEM_STATISTICS + prefix.shape[1]] = prefix
         most = self.supernet.config.max_length
         return torch.from_numpy(features(self._statistics_VG, recent_BW, lengths_B, most))
@@ -180,6 +181,6 @@ def new_router(num_submodels: int, seed: int) -> Router:
 
 def _statistics(supernet: Supernet) -> NDArray[np.float32]:
     """Return the items' statistics as a ranker without a memory sees them."""
-    statistics_VG: NDArray[np.float32] = item_statistics(supernet.table.detach(), None).numpy()
+    statistics_VG: NDArray[np.float32] = item_statistics(supernet.item_table, None).numpy()
     statistics_VG[0] = 0.0
     return statistics_VG

@@ -222,7 +222,7 @@ def evaluate(
         frontier=tuple(frontier),
         groups=groups(
             cases,
-            ranker.table_VE.numpy(),
+            ranker.table.dense().numpy(),
             full_U=by_submodel["ndcg@10"][:, full],
             routed_U=routed["ndcg@10"],
         ),

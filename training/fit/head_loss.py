@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.network import NetworkWeights
 from models.supernet import Supernet
+from training.fit.scored_table import ScoredTable, accumulate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +96,8 @@ def head_backward(
     """
     teacher_positions = len(targets_P)
     num_columns = len(columns.items_C)
-    table_CE = supernet.table.detach().index_select(0, columns.items_C)
+    table = ScoredTable(supernet.item_table, columns.items_C)
     bias_C = supernet.item_bias.detach().index_select(0, columns.items_C)
-    grad_table_CE = torch.zeros_like(table_CE)
     grad_bias_C = torch.zeros_like(bias_C)
     queries = [member.query_PE.detach() for member in members]
     grads = [torch.zeros_like(query) for query in queries]
@@ -116,8 +116,7 @@ def head_backward(
             if rows <= 0:
                 continue
             query = queries[index][start : start + rows]
-            width = query.shape[1]
-            scores = torch.addmm(bias_C, query, table_CE[:, :width].T)
+            scores = table.scores(query, bias_C)
             if evidence is not None:
                 scores.add_(evidence[:rows], alpha=gains[index])
             own = scores.gather(1, place[:rows])
@@ -133,15 +132,15 @@ def head_backward(
                 shares.sub_(teacher[:rows], alpha=distillation)
                 _subtract_target(shares, place[:rows], 1.0 - distillation)
             gradient = shares.mul_(1 / len(queries[index]))
-            torch.mm(gradient, table_CE[:, :width], out=grads[index][start : start + rows])
-            grad_table_CE[:, :width].addmm_(gradient.T, query)
+            table.backward(gradient, query, grads[index][start : start + rows])
             grad_bias_C += gradient.sum(0)
             if evidence is not None:
                 grad_gains[index] += float(
                     torch.dot(gradient.view(-1), evidence[:rows].reshape(-1))
                 )
-    _accumulate(supernet.table, columns.items_C, grad_table_CE)
-    _accumulate(supernet.item_bias, columns.items_C, grad_bias_C)
+    table.accumulate()
+    whole = num_columns == len(supernet.item_bias)
+    accumulate(supernet.item_bias, None if whole else columns.items_C, grad_bias_C)
     roots = [member.query_PE for member in members]
     gradients = list(grads)
     if memory is not None:
@@ -172,12 +171,3 @@ def _evidence(
 def _subtract_target(shares: Tensor, place: Tensor, weight: float) -> None:
     # One cell a row, so plain indexing is exact, and far faster than scatter_add_.
     shares[torch.arange(len(place)), place[:, 0]] -= weight
-
-
-def _accumulate(parameter: torch.nn.Parameter, rows: Tensor, gradient: Tensor) -> None:
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    if len(rows) == len(parameter):
-        parameter.grad += gradient
-    else:
-        parameter.grad.index_add_(0, rows, gradient)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from models.config import SupernetConfig
+from models.table.layout import dense_layout
 from training.data.profile import DataProfile
 from training.fit.config import TrainConfig
 
@@ -25,13 +26,25 @@ class Preset:
         return (
             f"preset {self.name} ({self.reason}): depths {list(grid.depths)}, widths "
             f"{list(grid.widths)}, embedding widths {list(grid.emb_widths)}, "
-            f"histories of {grid.max_length}, at most {self.train.epochs} epochs"
+            + ("" if grid.table is None else f"item table of {_told(grid)}, ")
+            + f"histories of {grid.max_length}, at most {self.train.epochs} epochs"
             + (
                 f" or {self.train.max_seconds / 60:g} minutes"
                 if self.train.max_seconds is not None
                 else ""
             )
         )
+
+
+def _told(grid: SupernetConfig) -> str:
+    """Return the table's blocks and bytes for a person."""
+    layout = grid.layout
+    blocks = " + ".join(
+        f"{size:,} x {block.width}" for size, block in zip(layout.sizes, layout.blocks, strict=True)
+    )
+    whole = dense_layout(grid.rows, grid.emb_width).num_bytes(grid.emb_width)
+    own = layout.num_bytes(grid.emb_width)
+    return f"{blocks} ({own:,} bytes, {own / whole:.1%} of the whole table's)"
 
 
 PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {

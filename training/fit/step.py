@@ -129,8 +129,9 @@ class Step(ABC):
 
     def _update(self) -> None:
         """Step along the gradients, padding's row left alone, and move the average after it."""
-        assert self.supernet.table.grad is not None
-        self.supernet.table.grad[0] = 0.0
+        padding = self.supernet.item_table.parts[0].rows_NR.grad
+        assert padding is not None
+        padding[0] = 0.0
         self.optimizer.step()
         self.steps += 1
         decay = min(self.config.average_decay, (1 + self.steps) / (10 + self.steps))

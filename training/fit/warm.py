@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from models.catalog import Catalog
+from models.config import SupernetConfig
+from models.table.parameters import is_table, table_of, table_state
+from models.table.rearrange import rearranged
 from training.data.sequences import Sequences
 
 _NEIGHBOURS = 2
@@ -33,9 +36,14 @@ def warm_start(
     now: Catalog,
     training: Sequences,
     *,
+    was: SupernetConfig,
+    becomes: SupernetConfig,
     seed: int = 0,
 ) -> WarmStart:
     """Return the weights `tensors` (`supernet.*`, rows of `before`) in the rows of `now`.
+
+    The architectures `was` and `becomes` differ in items and table layout alone. What
+    becomes of a row that comes to stand in another block: `models/table/rearrange.py`.
 
     Every tensor that is not an item's is taken as it is. A new item starts near the items that
     stand beside it in the training sequences, at their usual length; one that has no known
@@ -49,7 +57,8 @@ def warm_start(
     }
     rows = torch.tensor([0, *(before.item_id(external) or 0 for external in now.external_ids)])
     known = rows > 0
-    table_VE, bias_V = state["table"], state["item_bias"]
+    table = table_of(state, was.table, was.emb_width)
+    table_VE, bias_V = table.dense(), state["item_bias"]
     tail = max(1, len(before) // 4)
     new_VE = table_VE[rows]
     new_V = bias_V[rows]
@@ -67,7 +76,10 @@ def warm_start(
         start_VE *= length / start_VE.norm(dim=1, keepdim=True).clamp(min=1e-6)
         new_VE[fresh] = start_VE[fresh]
         new_V[fresh] = bias_V[-tail:].mean()
-    state.update(table=new_VE, item_bias=new_V)
+    rows[fresh] = -1
+    state = {name: tensor for name, tensor in state.items() if not is_table(name)}
+    moved = rearranged(table, rows, new_VE, becomes.layout)
+    state |= {**table_state(moved, blocked=becomes.table is not None), "item_bias": new_V}
     kept = int(known.sum())
     return WarmStart(state=state, kept=kept, new=int(fresh.sum()), gone=len(before) - kept)
 

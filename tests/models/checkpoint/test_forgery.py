@@ -63,6 +63,13 @@ MANIFESTS: list[tuple[str, Callable[[dict[str, Any]], object], Reason]] = [
     ("longer history", lambda m: m["architecture"].update(max_length=9), Reason.TENSOR_SHAPE),
     ("another ffn", lambda m: m["architecture"].update(ffn_multiplier=2), Reason.TENSOR_SHAPE),
     ("no memory", lambda m: m["architecture"].update(memory=None), Reason.TENSOR_NAMES),
+    ("table of text", lambda m: m["architecture"].update(table="4"), Reason.BAD_MANIFEST),
+    ("table of rank 0", lambda m: _table(m, (6, 0)), Reason.BAD_MANIFEST),
+    ("table too short", lambda m: _table(m, (5, 2)), Reason.BAD_MANIFEST),
+    ("table too wide", lambda m: _table(m, (6, 5)), Reason.BAD_MANIFEST),
+    ("table of rising ranks", lambda m: _table(m, (2, 1), (6, 2)), Reason.BAD_MANIFEST),
+    ("table back and forth", lambda m: _table(m, (3, 2), (2, 1), (6, 1)), Reason.BAD_MANIFEST),
+    ("table in blocks", lambda m: _table(m, (3, 4), (6, 2)), Reason.TENSOR_NAMES),
     ("served twice", lambda m: m["submodels"].insert(0, m["submodels"][0]), Reason.BAD_MANIFEST),
     ("off the grid", lambda m: m["submodels"][0].update(name="d1-w6-e4"), Reason.BAD_MANIFEST),
     ("falling cost", lambda m: m["submodels"].reverse(), Reason.BAD_MANIFEST),
@@ -76,6 +83,13 @@ MANIFESTS: list[tuple[str, Callable[[dict[str, Any]], object], Reason]] = [
     ("router bomb", lambda m: m["router"].update(hidden=2**60), Reason.BAD_MANIFEST),
     ("negative price", lambda m: m["router"].update(price=-0.1), Reason.BAD_MANIFEST),
 ]
+
+
+def _table(manifest: dict[str, Any], *blocks: tuple[int, int]) -> None:
+    manifest["architecture"]["table"] = {
+        "blocks": [{"stop": stop, "width": width} for stop, width in blocks],
+        "projected": True,
+    }
 
 
 def _entry() -> dict[str, Any]:

@@ -157,8 +157,8 @@ def close(scores_V: torch.Tensor, query: Query, history: list[int]) -> None:
 
 
 def test_narrow_submodels_of_a_large_catalog_share_the_table(large: Ranker) -> None:
-    own = large.table_VE.untyped_storage().data_ptr()
-    tables = [weights.table_VE for weights in large._weights]
+    own = large.table.dense().untyped_storage().data_ptr()
+    tables = [weights.table.dense() for weights in large._weights]
     assert {table.shape[1] for table in tables} == {8, 12}
     assert {table.untyped_storage().data_ptr() for table in tables} == {own}
 

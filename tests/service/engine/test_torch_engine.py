@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.checkpoint.read import read_checkpoint
-from models.ranker import stack
+from models.ranker import Ranker, stack
 from service.engine.contract import (
     PARTS,
     Compute,
@@ -39,12 +39,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> TorchEngine:
 
 
 @torch.inference_mode()
-def brute_force(query: Query, place: int) -> list[tuple[str, float]]:
+def brute_force(query: Query, place: int, ranker: Ranker = RANKER) -> list[tuple[str, float]]:
     """Score everything with the evaluated network, filter, sort by score and then row."""
     rows = [int(item.split("-")[1]) for item in query.history]
     length = min(len(rows), CONFIG.max_length)
-    ids_BL, lengths_B = stack([rows], RANKER.bucket(length))
-    scores = RANKER.score(place, RANKER.encode(place, ids_BL, lengths_B), ids_BL, lengths_B)[0]
+    ids_BL, lengths_B = stack([rows], ranker.bucket(length))
+    scores = ranker.score(place, ranker.encode(place, ids_BL, lengths_B), ids_BL, lengths_B)[0]
     banned = {int(item.split("-")[1]) for item in query.exclude_items}
     if query.exclude_seen:
         banned |= set(rows)
@@ -83,12 +83,14 @@ queries = st.builds(
 )
 
 
-def answers_equal_brute_force(engine: TorchEngine, batch: list[Query]) -> list[Ranking]:
-    """Ask and check; returns the rankings."""
+def answers_equal_brute_force(
+    engine: TorchEngine, batch: list[Query], ranker: Ranker = RANKER
+) -> list[Ranking]:
+    """Ask and check; returns the rankings. `ranker` is what the engine's checkpoint holds."""
     rankings, _ = engine.recommend(batch)
     for query, ranking in zip(batch, rankings, strict=True):
         assert ranking.submodel in NAMES
-        expected = brute_force(query, NAMES.index(ranking.submodel))
+        expected = brute_force(query, NAMES.index(ranking.submodel), ranker)
         assert [item.external_id for item in ranking.items] == [name for name, _ in expected]
         assert np.allclose(
             [item.score for item in ranking.items], [score for _, score in expected], atol=1e-4
@@ -240,7 +242,7 @@ def test_a_query_from_before_a_swap_is_still_answered(engine: TorchEngine) -> No
 
 
 def test_similar_items_are_nearest_by_cosine(engine: TorchEngine) -> None:
-    table = RANKER.table_VE
+    table = RANKER.table.dense()
     cosine = torch.nn.functional.cosine_similarity(table, table[4][None])
     cosine[[0, 4]] = -2
     expected = [f"item-{row}" for row in cosine.argsort(descending=True)[:5].tolist()]

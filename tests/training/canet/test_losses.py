@@ -100,7 +100,7 @@ def test_probe_is_the_true_slice_without_its_own_input() -> None:
         target = int(torch.randint(1, config.num_items + 1, (1,), generator=generator))
         targets_BL[row, len(history) - 1] = target
         query_E = encode_all(smallest, torch.tensor([history]))[0, -1]
-        scores_V = smallest.table_VE @ query_E + smallest.item_bias_V
+        scores_V = smallest.table.dense() @ query_E + smallest.item_bias_V
         rivals = set(range(1, config.num_items + 1)) - set(history) - {target}
         better = sum(float(scores_V[rival]) > float(scores_V[target]) for rival in rivals)
         expected.append(1 + better <= 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,7 +11,10 @@ from torch import Tensor
 from models.network import encode_all
 from models.ranker import stack
 from models.supernet import Supernet
+from models.table.layout import TableLayout
 from tests.models.builders import (
+    PREFIXES,
+    PROJECTED,
     random_histories,
     random_memory,
     random_supernet,
@@ -66,7 +71,7 @@ def oracle(
     total = torch.zeros(())
     for member in drawn:
         rows = len(member.query_PE)
-        table = supernet.table[:, : member.query_PE.shape[1]]
+        table = supernet.item_table.dense()[:, : member.query_PE.shape[1]]
         scores = member.query_PE @ table.T + supernet.item_bias
         scores = scores + member.weights.memory_gain * evidence[:rows]
         correction = torch.full((CONFIG.num_items + 1,), -torch.inf)
@@ -89,7 +94,11 @@ def oracle(
 
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("chunk_cells", [100, 1_000_000])
-def test_losses_and_gradients_equal_autograds(sampled: bool, chunk_cells: int) -> None:
+@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES])
+def test_losses_and_gradients_equal_autograds(
+    sampled: bool, chunk_cells: int, table: TableLayout | None
+) -> None:
+    config = replace(CONFIG, table=table)
     ids_BL, places_P, targets_P = batch()
     memory = random_memory(CONFIG)
     assert memory is not None
@@ -104,8 +113,8 @@ def test_losses_and_gradients_equal_autograds(sampled: bool, chunk_cells: int) -
         if sampled
         else all_columns(CONFIG.num_items)
     )
-    ours = random_supernet(CONFIG, 2, spread=0.3).requires_grad_(True)
-    theirs = random_supernet(CONFIG, 2, spread=0.3).requires_grad_(True)
+    ours = random_supernet(config, 2, spread=0.3).requires_grad_(True)
+    theirs = random_supernet(config, 2, spread=0.3).requires_grad_(True)
     losses = head_backward(
         ours,
         members(ours, ids_BL, places_P, 11),

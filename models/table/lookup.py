@@ -1,0 +1,50 @@
+"""Rows to embeddings on plain arrays, for serving: `ItemTable.embed` with less around it."""
+
+# V catalog rows with padding, E embedding width, N rows of a part, R numbers of its rows
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.table.table import ItemTable
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+
+class RowLookup:
+    """Calling it with int64 ids gives their embeddings, (*ids.shape, E) float32.
+
+    The arrays are the table's own memory.
+    """
+
+    def __init__(self, table: ItemTable) -> None:
+        self._emb_width = table.emb_width
+        self._dense_VE: Floats | None = table.dense().numpy() if table.is_dense else None
+        self._parts = [
+            (
+                part.start,
+                part.stop,
+                part.rows_NR.numpy(),
+                None if part.projection_RE is None else part.projection_RE.numpy(),
+            )
+            for part in table.parts
+        ]
+
+    def __call__(self, ids: Ids) -> Floats:
+        """Return the embeddings."""
+        if self._dense_VE is not None:
+            return self._dense_VE.take(ids, axis=0)
+        flat = ids.reshape(-1)
+        out: Floats = np.zeros((len(flat), self._emb_width), dtype=np.float32)
+        for start, stop, rows_NR, projection_RE in self._parts:
+            places = np.flatnonzero((flat >= start) & (flat < stop))
+            if not len(places):
+                continue
+            found = rows_NR.take(flat[places] - start, axis=0)
+            if projection_RE is None:
+                out[places, : rows_NR.shape[1]] = found
+            else:
+                out[places] = found @ projection_RE
+        return out.reshape(*ids.shape, self._emb_width)

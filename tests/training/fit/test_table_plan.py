@@ -1,0 +1,94 @@
+"""Which blocks are trained: as given, or the largest head that fits a budget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.table.layout import dense_layout
+from tests.models.builders import layout, small_config
+from training.fit.table_plan import TableWish, layout_within, with_table
+
+COUNTS = np.array([0, *(1000 // rank for rank in range(1, 1000))])  # 999 items, Zipf
+HELD = COUNTS.cumsum() / COUNTS.sum()
+
+
+def test_cuts_count_items_and_ranks_stand_beside_them() -> None:
+    grid = small_config(40)
+    counts = np.ones(41, dtype=np.int64)
+    wish = TableWish(cuts=(7, 19), ranks=(12, 5, 2))
+    assert with_table(grid, wish, counts).table == layout((8, 12), (20, 5), (41, 2), projected=True)
+    one = TableWish(cuts=(), ranks=(3,))
+    assert with_table(grid, one, counts).table == layout((41, 3), projected=True)
+    assert with_table(grid, None, counts) == grid
+
+
+@pytest.mark.parametrize(
+    ("cuts", "ranks", "num_bytes", "told"),
+    [
+        (None, None, None, "give table cuts and ranks, or table bytes"),
+        ((5,), (2, 1), 100, "not both"),
+        ((5,), None, None, "go together"),
+        ((7, 5), (3, 2, 1), None, r"7,5; give rising"),
+        ((5, 5), (3, 2, 1), None, "give rising"),
+        ((0,), (3, 2), None, "at least 1"),
+        ((5,), (3, 2, 1), None, "1 table cuts make 2 blocks, and there are 3 table ranks"),
+        ((5,), (3, 0), None, "every rank must be at least 1"),
+        ((5,), (3, 4), None, "may not rise"),
+        (None, None, 0, "at least 1"),
+    ],
+)
+def test_wishes_that_make_no_sense(
+    cuts: tuple[int, ...] | None, ranks: tuple[int, ...] | None, num_bytes: int | None, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        TableWish(cuts=cuts, ranks=ranks, num_bytes=num_bytes)
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        (TableWish(cuts=(40,), ranks=(3, 1)), "cut 40 leaves no item .* has 40"),
+        (TableWish(cuts=(10,), ranks=(13, 1)), "rank 13 is more than the embedding's 12 columns"),
+        (TableWish(num_bytes=211), "40 items does not fit 211 bytes; the least is 212 bytes"),
+    ],
+)
+def test_wishes_that_do_not_fit_the_catalog(wish: TableWish, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        with_table(small_config(40), wish, np.ones(41, dtype=np.int64))
+
+
+@settings(deadline=None, max_examples=80)
+@given(num_bytes=st.integers(4 * (1000 + 64), 4 * 1000 * 64 - 1))
+def test_a_budget_is_met_and_used(num_bytes: int) -> None:
+    found = layout_within(num_bytes, COUNTS, 64)
+    assert found is not None
+    spent = found.num_bytes(64)
+    assert spent <= num_bytes
+    widths = [block.width for block in found.blocks]
+    first = widths[0]
+    assert widths == sorted({max(1, first // 4**place) for place in range(len(widths))})[::-1]
+    if first > 1:
+        assert HELD[found.blocks[0].stop - 1] >= 0.5
+    # One more row in the head would not fit.
+    if len(found.blocks) == 3:
+        head = found.blocks[0].stop
+        assert found.blocks[1].stop >= head + 1
+        assert spent + 4 * (first - widths[1]) * 1 <= num_bytes + 4 * 64 * 64
+        covered = 1 - (1 - HELD[head - 1]) ** 2
+        assert HELD[found.blocks[1].stop - 1] >= covered - 1e-9
+
+
+def test_more_bytes_never_store_less_and_enough_store_all() -> None:
+    budgets = [4 * (1000 + 64), 10_000, 20_000, 50_000, 100_000, 200_000, 4 * 64_000 - 1]
+    spent = []
+    for budget in budgets:
+        found = layout_within(budget, COUNTS, 64)
+        assert found is not None
+        spent.append(found.num_bytes(64))
+    assert spent == sorted(spent)
+    assert spent[0] == budgets[0]
+    assert layout_within(4 * 64_000, COUNTS, 64) is None
+    assert dense_layout(1000, 64).num_bytes(64) == 4 * 64_000
