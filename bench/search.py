@@ -19,6 +19,7 @@ from bench.machine import machine
 from bench.report import Report, Value, median, spread
 from models.search.contract import Found, Wanted
 from models.search.search import CatalogSearch
+from models.table.table import whole_table
 
 KINDS = ("gaussian", "trained-like")
 
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
             table, bias = make_table(rng, kind, rows + 1, args.width)
             allowed = rng.random(rows + 1) < args.filter if args.filter < 1 else None
             began = time.perf_counter()
-            search = CatalogSearch(table, bias, (args.width,), index_from=0)
+            search = CatalogSearch(whole_table(table), bias, (args.width,), index_from=0)
             built = time.perf_counter() - began
             for batch in args.batch:
                 case = _Case(search, table, bias, batch, args.k, allowed, built)

@@ -17,7 +17,7 @@ from torch import nn
 from models.config import Submodel, SupernetConfig
 from models.network import BlockWeights, NetworkWeights
 from models.table.parameters import BlockedTable
-from models.table.table import ItemTable, TablePart
+from models.table.table import ItemTable, whole_table
 
 
 class Supernet(nn.Module):
@@ -72,7 +72,7 @@ class Supernet(nn.Module):
         """The item table of these parameters."""
         if self.config.table is not None:
             return self.table_blocks.table()
-        return ItemTable((TablePart(0, self.table),), self.config.emb_width)
+        return whole_table(self.table)
 
     def slice(self, submodel: Submodel) -> NetworkWeights:
         """Return the submodel's weights as differentiable views of the supernet.

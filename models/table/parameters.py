@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.table.layout import TableLayout
-from models.table.table import ItemTable, TablePart
+from models.table.table import ItemTable, TablePart, whole_table
 
 DENSE = "table"
 """The name of a table that is stored whole."""
@@ -72,7 +72,7 @@ class BlockedTable(nn.Module):
 def table_of(state: Mapping[str, Tensor], layout: TableLayout | None, emb_width: int) -> ItemTable:
     """Return the table in a supernet's state; `layout` None for one that is stored whole."""
     if layout is None:
-        return ItemTable((TablePart(0, state[DENSE]),), emb_width)
+        return whole_table(state[DENSE])
     return ItemTable(
         tuple(
             TablePart(

@@ -190,3 +190,8 @@ class ItemTable:
         for part in self.parts:
             for rows_NR in torch.split(part.rows_NR, _ROWS_AT_ONCE):
                 yield part.embeddings(rows_NR, self.emb_width)
+
+
+def whole_table(table_VE: Tensor) -> ItemTable:
+    """Return the table that is stored whole in `table_VE`."""
+    return ItemTable((TablePart(0, table_VE),), table_VE.shape[1])

@@ -104,13 +104,11 @@ def choose_scorer(ranker: Ranker, *, index_from: int) -> Scorer:
     Where the search cannot be built or run here (its compiler is missing, say), a warning is
     logged and the product serves: slower, and right.
     """
-    if len(ranker.table) < index_from or not ranker.table.is_dense:
+    if len(ranker.table) < index_from:
         return ProductScorer(ranker)
     widths = sorted({one.emb_width for one in ranker.served})
     try:
-        search = CatalogSearch(
-            ranker.table.dense(), ranker.item_bias_V, widths, index_from=index_from
-        )
+        search = CatalogSearch(ranker.table, ranker.item_bias_V, widths, index_from=index_from)
         search.top(torch.zeros(1, widths[-1]), [Wanted(k=1)])
     except Exception:
         log.warning(

@@ -17,7 +17,7 @@ from models.table.layout import TableBlock, TableLayout, dense_layout
 from models.table.lookup import RowLookup
 from models.table.parameters import table_of, table_state
 from models.table.rearrange import rearranged
-from models.table.table import ItemTable, TablePart
+from models.table.table import whole_table
 from tests.models.builders import PREFIXES, PROJECTED, layout, random_supernet, small_config
 from tests.models.table_cases import layouts, random_table
 
@@ -67,7 +67,7 @@ def test_cutting_a_whole_table_keeps_prefixes_and_gradients(data: st.DataObject,
     chosen = data.draw(layouts(ROWS, WIDTH, projected=False))
     rows_VE = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
     rows_VE.requires_grad_(True)
-    table = ItemTable((TablePart(0, rows_VE),), WIDTH).cut(chosen)
+    table = whole_table(rows_VE).cut(chosen)
     kept_VE = torch.zeros(ROWS, WIDTH)
     for start, block in zip(chosen.starts, chosen.blocks, strict=True):
         kept_VE[start : block.stop, : block.width] = 1
@@ -81,7 +81,7 @@ def test_cutting_a_whole_table_keeps_prefixes_and_gradients(data: st.DataObject,
 
 
 def test_only_a_whole_table_is_cut_and_only_to_prefixes_of_its_size() -> None:
-    whole = ItemTable((TablePart(0, torch.ones(5, 4)),), 4)
+    whole = whole_table(torch.ones(5, 4))
     with pytest.raises(ValueError, match="only to prefixes"):
         whole.cut(layout((5, 2), projected=True))
     with pytest.raises(ValueError, match="end at row 4, the table at row 5"):

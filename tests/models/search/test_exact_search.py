@@ -15,6 +15,7 @@ from models.search.contract import Found, Wanted
 from models.search.exact import best, exact_scores
 from models.search.quantise import BLOCK_ROWS
 from models.search.search import CatalogSearch
+from models.table.table import whole_table
 
 NEVER, ALWAYS = 10**9, 0
 # Row scales that make ties, overflow of a float32 product, denormals and equal norms likely.
@@ -56,6 +57,23 @@ def brute(table_VE: Any, bias_V: Any, query_E: Any, one: Wanted) -> tuple[list[i
     return best(scores[rows], rows, one.k)
 
 
+def wishes(draw: st.DrawFn, rng: np.random.Generator, rows: int) -> Wanted:
+    """What one query asks for: any mix of exclusions, candidates, filter and memory."""
+    listed = np.unique(rng.integers(0, rows, rng.integers(0, 30))).astype(np.int64)
+    additions = rng.standard_normal(len(listed)).astype(np.float32)
+    share = draw(st.sampled_from((0.0, 0.02, 0.5, 1.0)))
+    return Wanted(
+        k=draw(st.sampled_from((1, 5, 20, BLOCK_ROWS + 10, 5000))),
+        excluded=rng.integers(0, rows, rng.integers(0, 8)).tolist(),
+        candidates=None
+        if draw(st.integers(0, 3))
+        else rng.permutation(rows)[: rng.integers(0, rows)].tolist(),
+        allowed_V=None if draw(st.booleans()) else rng.random(rows) < share,
+        memory_rows_N=listed,
+        memory_N=additions if draw(st.booleans()) else np.abs(additions),
+    )
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Any, Any, Any, list[Wanted]]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -72,23 +90,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, Any, Any, list[Wanted]]:
     queries *= np.float32(draw(st.sampled_from(SCALES)))
     if draw(st.booleans()):
         queries = np.sign(queries)
-    wanted = []
-    for _ in queries:
-        listed = np.unique(rng.integers(0, rows, rng.integers(0, 30))).astype(np.int64)
-        additions = rng.standard_normal(len(listed)).astype(np.float32)
-        share = draw(st.sampled_from((0.0, 0.02, 0.5, 1.0)))
-        wanted.append(
-            Wanted(
-                k=draw(st.sampled_from((1, 5, 20, BLOCK_ROWS + 10, 5000))),
-                excluded=rng.integers(0, rows, rng.integers(0, 8)).tolist(),
-                candidates=None
-                if draw(st.integers(0, 3))
-                else rng.permutation(rows)[: rng.integers(0, rows)].tolist(),
-                allowed_V=None if draw(st.booleans()) else rng.random(rows) < share,
-                memory_rows_N=listed,
-                memory_N=additions if draw(st.booleans()) else np.abs(additions),
-            )
-        )
+    wanted = [wishes(draw, rng, rows) for _ in queries]
     return table_VE, bias, queries, wanted
 
 
@@ -98,7 +100,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, Any, Any, list[Wanted]]:
 def test_answers_are_those_of_brute_force(index_from: int, case: Any) -> None:
     table_VE, bias, queries, wanted = case
     search = CatalogSearch(
-        torch.from_numpy(table_VE),
+        whole_table(torch.from_numpy(table_VE)),
         torch.from_numpy(bias),
         sorted({queries.shape[1], table_VE.shape[1]}),
         index_from=index_from,
@@ -124,7 +126,10 @@ def test_a_large_table_is_searched_exactly_and_mostly_by_the_scan(kind: str, wid
     table_VE = table(rng, kind, rows, 64) if kind == "gaussian" else trained_like(rng, rows, 64)
     bias = (0.3 * rng.standard_normal(rows)).astype(np.float32)
     search = CatalogSearch(
-        torch.from_numpy(table_VE), torch.from_numpy(bias), (16, 32, 64), index_from=ALWAYS
+        whole_table(torch.from_numpy(table_VE)),
+        torch.from_numpy(bias),
+        (16, 32, 64),
+        index_from=ALWAYS,
     )
     assert 0 < search.index_bytes < table_VE.nbytes / 4
     queries = rng.standard_normal((4, width)).astype(np.float32)
@@ -150,7 +155,7 @@ def test_scores_agree_with_the_float32_product() -> None:
     rng = np.random.default_rng(1)
     table_VE, bias = table(rng, "gaussian", 500, 64), np.zeros(500, dtype=np.float32)
     query = rng.standard_normal((1, 64)).astype(np.float32)
-    search = CatalogSearch(torch.from_numpy(table_VE), torch.from_numpy(bias), (64,))
+    search = CatalogSearch(whole_table(torch.from_numpy(table_VE)), torch.from_numpy(bias), (64,))
     (found,) = search.top(torch.from_numpy(query), [Wanted(k=499)])
     expected = (table_VE @ query[0])[found.rows]
     np.testing.assert_allclose(found.scores, expected, rtol=1e-5, atol=1e-5)
@@ -160,7 +165,7 @@ def test_an_answer_does_not_depend_on_its_batch() -> None:
     rng = np.random.default_rng(2)
     table_VE, bias = table(rng, "gaussian", 900, 16), np.zeros(900, dtype=np.float32)
     queries = torch.from_numpy(rng.standard_normal((7, 16)).astype(np.float32))
-    search = CatalogSearch(torch.from_numpy(table_VE), torch.from_numpy(bias), (16,))
+    search = CatalogSearch(whole_table(torch.from_numpy(table_VE)), torch.from_numpy(bias), (16,))
     together = search.top(queries, [Wanted(k=10)] * 7)
     alone: list[Found] = [search.top(query[None], [Wanted(k=10)])[0] for query in queries]
     assert together == alone
@@ -174,7 +179,10 @@ def test_memory_that_takes_away_still_counts() -> None:
     )
     for index_from in (NEVER, ALWAYS):
         search = CatalogSearch(
-            torch.from_numpy(table_VE), torch.from_numpy(bias), (4,), index_from=index_from
+            whole_table(torch.from_numpy(table_VE)),
+            torch.from_numpy(bias),
+            (4,),
+            index_from=index_from,
         )
         (found,) = search.top(torch.ones(1, 4), [one])
         assert found.rows == [2, 3, 4]
@@ -185,14 +193,16 @@ def test_memory_that_takes_away_still_counts() -> None:
 def test_a_table_or_query_that_is_not_finite_is_refused() -> None:
     table_VE, bias = torch.ones(5, 2), torch.zeros(5)
     with pytest.raises(ValueError, match="query vector is not finite"):
-        CatalogSearch(table_VE, bias, (2,)).top(torch.tensor([[torch.nan, 0.0]]), [Wanted(k=1)])
+        CatalogSearch(whole_table(table_VE), bias, (2,)).top(
+            torch.tensor([[torch.nan, 0.0]]), [Wanted(k=1)]
+        )
     table_VE[3, 1] = torch.inf
     with pytest.raises(ValueError, match="item table or bias"):
-        CatalogSearch(table_VE, bias, (2,))
+        CatalogSearch(whole_table(table_VE), bias, (2,))
     with pytest.raises(ValueError, match="float32"):
-        CatalogSearch(torch.ones(5, 2, dtype=torch.float64), bias, (2,))
+        CatalogSearch(whole_table(torch.ones(5, 2, dtype=torch.float64)), bias, (2,))
 
 
 def test_widths_outside_the_table_are_refused() -> None:
     with pytest.raises(ValueError, match=r"widths \(9,\)"):
-        CatalogSearch(torch.ones(5, 2), torch.zeros(5), (9,), index_from=0)
+        CatalogSearch(whole_table(torch.ones(5, 2)), torch.zeros(5), (9,), index_from=0)

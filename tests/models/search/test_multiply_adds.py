@@ -17,6 +17,7 @@ from models.search import kernel
 from models.search.contract import Wanted
 from models.search.quantise import BLOCK_ROWS
 from models.search.search import CatalogSearch
+from models.table.table import whole_table
 
 ROWS, WIDTHS = 12 * BLOCK_ROWS, (16, 32)
 
@@ -63,7 +64,9 @@ def test_the_search_spends_what_it_says(
     table = rng.standard_normal((ROWS, WIDTHS[-1])).astype(np.float32)
     table *= np.linspace(2.0, 0.1, ROWS, dtype=np.float32)[:, None]  # whole blocks can be left out
     bias = rng.standard_normal(ROWS).astype(np.float32)
-    search = CatalogSearch(torch.from_numpy(table), torch.from_numpy(bias), WIDTHS, index_from=0)
+    search = CatalogSearch(
+        whole_table(torch.from_numpy(table)), torch.from_numpy(bias), WIDTHS, index_from=0
+    )
     query_BE = torch.from_numpy(rng.standard_normal((queries, width)).astype(np.float32))
     remembered = np.array([3, 700, ROWS - 1])
     kinds = (

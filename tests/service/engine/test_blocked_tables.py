@@ -17,6 +17,7 @@ from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.manifest import name_digest
 from models.checkpoint.read import read_checkpoint
 from models.ranker import Ranker
+from models.search.search import INDEX_FROM_ROWS
 from service.engine.contract import Query
 from service.engine.torch_engine import TorchEngine
 from service.lifecycle.trial import prove
@@ -51,9 +52,12 @@ def path(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / publish_random(root, config=CONFIGS[kind])
 
 
-@pytest.fixture(scope="module")
-def engine(path: Path) -> TorchEngine:
-    return TorchEngine(read_checkpoint(path))
+@pytest.fixture(scope="module", params=["product", "index"])
+def engine(path: Path, request: pytest.FixtureRequest) -> TorchEngine:
+    index_from = 0 if request.param == "index" else INDEX_FROM_ROWS
+    engine = TorchEngine(read_checkpoint(path), index_from=index_from)
+    assert engine.info.search == request.param
+    return engine
 
 
 @cache
