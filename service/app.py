@@ -26,7 +26,9 @@ from service.http.limits import BodyLimit, Doors
 from service.http.methods import Allowed, Methods
 from service.http.middleware import Exchanges, http_problem
 from service.http.problems import field_errors, invalid
+from service.http.record import Recorder
 from service.http.routing import ENDPOINTS, add_routes, shortcuts, templates
+from service.http.turning_away import TurningAway
 from service.impressions import Impressions
 from service.ingest import Ingester
 from service.lifecycle.contract import ModelManager
@@ -53,6 +55,8 @@ from service.tracing.opening import tracer_of
 log = logging.getLogger("canet.app")
 
 _STORE_WATCH_SECONDS = 5.0
+# Fewer inside would leave engine and event loop idle while they wait for each other.
+_LEAST_ADMITTED = 16
 _TRACE_HEADERS = ("traceparent", "tracestate")
 
 
@@ -81,7 +85,7 @@ def create_app(
     overload = Overload(
         Limits(
             objective_seconds=settings.objective_ms / 1000,
-            least_admitted=min(2 * settings.max_batch, settings.queue_limit),
+            least_admitted=min(_LEAST_ADMITTED, settings.queue_limit),
             most_admitted=settings.queue_limit,
             shrink=settings.overload_policy == "shrink_then_shed",
             shed=settings.overload_policy != "off",
@@ -127,6 +131,9 @@ def create_app(
     blocked = blocklist(settings, metrics)
     impressions = Impressions(store, observer=metrics, ttl_seconds=settings.impressions_ttl)
     metrics.queue_depth.set_function(lambda: float(batcher.depth + candidate_batcher.depth))
+    recorder = Recorder(
+        metrics=metrics, model_version=_version_of(models), routes=templates(), tracer=tracer
+    )
     services = Services(
         settings=settings,
         store=store,
@@ -172,6 +179,7 @@ def create_app(
         lifespan=partial(_lifespan, services),
     )
     app.state.services = services
+    app.state.turning_away = TurningAway(overload, recorder, cors=bool(settings.cors_origins))
     add_routes(app)
     allowed = Allowed(ENDPOINTS, admin=any("admin" in key.scopes for key in settings.api_keys))
     app.add_exception_handler(HTTPException, partial(_refused, allowed))
@@ -181,13 +189,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.client_timeout_seconds)
     if settings.admin_port is not None:
         app.add_middleware(Doors, lifetime=services.lifetime)
-    app.add_middleware(
-        Exchanges,
-        metrics=metrics,
-        model_version=_version_of(models),
-        routes=templates(),
-        tracer=tracer,
-    )
+    app.add_middleware(Exchanges, recorder=recorder)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -172,7 +172,7 @@ def _server(app: FastAPI, settings: Settings) -> DrainingServer:
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        http=guarded(settings.client_timeout_seconds),
+        http=guarded(settings.client_timeout_seconds, app.state.turning_away),
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )
     return DrainingServer(

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.middleware import SAFE_HEADERS
 from service.http.problems import MEDIA_TYPE, ProblemError
+from service.http.record import SAFE_HEADERS
+from service.http.turning_away import TurningAway
 
 MOST_HEADER_BYTES = 64 * 1024
+
+
+class _Answered:
+    """Stands for a request that never became one of the application's."""
+
+    response_complete = True
+    disconnected = False
+
+    class _Nobody:
+        def set(self) -> None:
+            """Wake nobody."""
+
+    message_event = _Nobody()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -19,10 +36,12 @@ class GuardedProtocol(HttpToolsProtocol):
     And one whose peer does not take what is sent, or does not end a body that nobody waits for
     any more since its request is answered. `client_seconds` bounds each. The body that a route
     waits for has a bound of its own (`service.http.limits`), and an idle connection the server's
-    keep-alive time, which bytes that begin no request do not prolong.
+    keep-alive time, which bytes that begin no request do not prolong. With `turning_away` requests
+    that are to go no further are answered here.
     """
 
     client_seconds = 10.0
+    turning_away: TurningAway | None = None
 
     _awaiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
@@ -61,10 +80,40 @@ class GuardedProtocol(HttpToolsProtocol):
         self._wait()
 
     def on_headers_complete(self) -> None:
-        """Stop waiting: the rest is the application's."""
+        """Stop waiting: the rest is the application's, if the request gets as far as that."""
         self._cease()
         self._in_body = True
-        super().on_headers_complete()
+        turning = self.turning_away
+        if turning is None or not self._may_turn_away(turning):
+            super().on_headers_complete()
+            return
+        answer = turning.answer(self.url, self.headers)
+        if answer is None:
+            super().on_headers_complete()
+            # After the first step of the request's task, which has entered the route by then.
+            self.loop.call_soon(turning.passed)
+            return
+        cycle: Any = _Answered()
+        self.cycle = cycle
+        status, headers, body = answer
+        self._send(status, (*self.server_state.default_headers, *headers), body)
+        self.on_response_complete()
+
+    def _may_turn_away(self, turning: TurningAway) -> bool:
+        """Whether it could be answered here: plain HTTP/1.1, and nothing before it unanswered."""
+        return (
+            turning.concerns(self.parser.get_method(), self.url, self.headers)
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.expect_100_continue
+            and self.parser.get_http_version() == "1.1"
+            and bool(self.parser.should_keep_alive())
+            and not self.parser.should_upgrade()
+        )
+
+    def _send(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        line = b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())
+        lines = (line, *(name + b": " + value for name, value in headers), b"", body)
+        self.transport.write(b"\r\n".join(lines))
 
     def on_message_complete(self) -> None:
         """Note that the request is there to its end, perhaps only after its answer."""
@@ -87,14 +136,13 @@ class GuardedProtocol(HttpToolsProtocol):
         problem = ProblemError("bad_request", "This is not an HTTP/1.1 request.")
         body = problem.render(request_id=request_id, instance=None)
         headers = (
-            b"HTTP/1.1 400 Bad Request",
-            b"content-type: " + MEDIA_TYPE.encode(),
-            b"content-length: %d" % len(body),
-            b"x-request-id: " + request_id.encode(),
-            *(name + b": " + value for name, value in SAFE_HEADERS),
-            b"connection: close",
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode()),
+            *SAFE_HEADERS,
+            (b"connection", b"close"),
         )
-        self.transport.write(b"\r\n".join((*headers, b"", body)))
+        self._send(400, headers, body)
         self.transport.close()
 
     def pause_writing(self) -> None:
@@ -132,6 +180,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-def guarded(client_seconds: float) -> type[GuardedProtocol]:
-    """Return the protocol with its bound."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"client_seconds": client_seconds})
+def guarded(client_seconds: float, turning_away: TurningAway) -> type[GuardedProtocol]:
+    """Return the protocol with its bound, and with who says what goes no further."""
+    fields = {"client_seconds": client_seconds, "turning_away": turning_away}
+    return type("GuardedProtocol", (GuardedProtocol,), fields)

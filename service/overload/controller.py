@@ -1,9 +1,10 @@
 """How far to raise the price of compute, and how many requests to admit: one pure function.
 
 First networks shrink, then requests are refused: while queries wait longer than a quarter of the
-latency objective, the pressure rises, and the price with it; only at full pressure, with waits
-beyond half the objective, is admission bounded. By Little's law, `rate * wait` requests inside the
-service keep the mean wait at `wait`. Both end with hysteresis, once the load has.
+latency objective, the pressure rises, and the price with it; admission is bounded at full pressure
+when waits are long still, and before it when whoever is let in would be answered too late however
+small the networks. By Little's law, `rate * wait` requests inside the service keep the mean wait at
+`wait`. Both end with hysteresis, once the load has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 # Shares of the latency objective: waits above the first raise the pressure, above the second
 # bound admission (and are what admission then aims at), below the third count as calm.
 RAISE_SHARE = 0.25
-ADMIT_SHARE = 0.5
+ADMIT_SHARE = 0.35
 CALM_SHARE = 0.125
 # An engine busier than this would be overloaded again as soon as its networks grow.
 CALM_UTILISATION = 0.8
@@ -23,6 +24,10 @@ FALL_SECONDS = 2.0
 # How long waits must stay too long before requests are refused, and how long calm must last
 # before anything is undone: a single slow batch is not an overload, a single gap not its end.
 HOT_SECONDS = 0.1
+# Until then no step raises the pressure by more.
+FIRST_STEP = 0.2
+# How long before requests are refused although networks could shrink further: a burst is none.
+LATE_SECONDS = 0.25
 HOLD_SECONDS = 0.5
 # The surcharge grows from 0 by this factor, so that every doubling takes equally long. Its end
 # outweighs any quality the router can expect (0 to 1) where costs differ by a thousandth.
@@ -52,7 +57,9 @@ class Observation:
     utilisation: float
     """Share of the time that the engine computed, 0 to 1."""
     rate: float
-    """Queries answered by the engine per second."""
+    """Queries that the engine can answer per second: the most it lately did."""
+    inside: int = 0
+    """Queries inside the service at the end."""
     refused: int = 0
     """Requests turned away."""
 
@@ -71,12 +78,11 @@ class State:
 
 def step(state: State, seen: Observation, limits: Limits) -> State:
     """Return the state after `seen`. Depends on nothing else and changes nothing."""
-    objective, wait = limits.objective_seconds, seen.wait_seconds
     calm_seconds = _calm_seconds(state, seen, limits)
-    hot = wait > objective * ADMIT_SHARE
+    hot = seen.wait_seconds > limits.objective_seconds * RAISE_SHARE
     hot_seconds = state.hot_seconds + seen.seconds if hot else 0.0
     ended = calm_seconds >= HOLD_SECONDS
-    pressure = _pressure(state.pressure, seen, limits, ended=ended)
+    pressure = _pressure(state, seen, limits, ended=ended)
     return State(
         pressure=pressure,
         admitted=_admitted(state, seen, limits, hot_seconds=hot_seconds, ended=ended),
@@ -99,16 +105,18 @@ def _calm_seconds(state: State, seen: Observation, limits: Limits) -> float:
     return state.calm_seconds + seen.seconds
 
 
-def _pressure(pressure: float, seen: Observation, limits: Limits, *, ended: bool) -> float:
+def _pressure(state: State, seen: Observation, limits: Limits, *, ended: bool) -> float:
     if not limits.shrink:
         return 0.0
     excess = seen.wait_seconds / (limits.objective_seconds * RAISE_SHARE) - 1.0
     if excess > 0:
-        # The longer the wait, the faster; never by more than a fifth at once.
-        return min(1.0, pressure + min(0.2, min(excess, 1.0) * seen.seconds / RISE_SECONDS))
+        # The longer the wait, the faster. A saturated event loop steps rarely, and widely then.
+        rise = min(excess, 1.0) * seen.seconds / RISE_SECONDS
+        most = FIRST_STEP if state.hot_seconds < HOT_SECONDS else 1.0
+        return min(1.0, state.pressure + min(rise, most))
     if ended:
-        return max(0.0, pressure - seen.seconds / FALL_SECONDS)
-    return pressure
+        return max(0.0, state.pressure - seen.seconds / FALL_SECONDS)
+    return state.pressure
 
 
 def _admitted(
@@ -116,11 +124,19 @@ def _admitted(
 ) -> int | None:
     if not limits.shed or ended:
         return None
-    shrunk = not limits.shrink or state.pressure >= 1.0
-    if state.admitted is None and not (shrunk and hot_seconds >= HOT_SECONDS):
+    if state.admitted is None and not _too_many(state, seen, limits, hot_seconds):
         return None
     room = round(seen.rate * limits.objective_seconds * ADMIT_SHARE)
     # What is admitted bounds what is answered: a falling count must not pull the bound down.
     if state.admitted is not None and seen.wait_seconds < limits.objective_seconds * RAISE_SHARE:
         room = max(room, state.admitted + 1)
     return max(limits.least_admitted, min(room, limits.most_admitted))
+
+
+def _too_many(state: State, seen: Observation, limits: Limits, hot_seconds: float) -> bool:
+    """Whether smaller networks would not be enough, or would come too late for those inside."""
+    objective = limits.objective_seconds
+    if not limits.shrink or state.pressure >= 1.0:
+        return hot_seconds >= HOT_SECONDS and seen.wait_seconds > objective * ADMIT_SHARE
+    late = seen.wait_seconds > objective or seen.inside > seen.rate * objective
+    return hot_seconds >= LATE_SECONDS and late and state.pressure > 0.0

@@ -21,6 +21,12 @@ PriceReason = Literal["published", "set", "overload"]
 TICK_SECONDS = 0.05
 # Over which the rate is taken: one batch more or less must not move the bound.
 RATE_SECONDS = 1.0
+# How long the best rate counts: what is admitted bounds what is answered, and a bound taken from
+# the rate of the moment would pull itself down.
+PEAK_SECONDS = 10.0
+# How often one request waits for the event loop: when its bytes are there, when its history is,
+# and when its ranking is.
+LOOP_PASSES = 3
 
 
 class OverloadObserver(Protocol):
@@ -65,6 +71,7 @@ class Overload:
         self._price = Price()
         self._state = State()
         self._inside = 0
+        self._arriving = 0
         self._lock = threading.Lock()
         self._waits: list[float] = []
         self._busy_seconds = 0.0
@@ -72,6 +79,7 @@ class Overload:
         self._silent_seconds = 0.0
         self._last_wait = 0.0
         self._rate = 0.0
+        self._peak_rate = 0.0
 
     @property
     def price(self) -> Price:
@@ -109,6 +117,24 @@ class Overload:
         self._refused += 1
         self._observer.refusal("overload")
         return True
+
+    def turns_away(self) -> bool:
+        """Return whether a request whose headers are there now is refused, and count it if so.
+
+        One that is not counts as inside until `arrived`: of many that are read at once, no more
+        pass than there is room for.
+        """
+        most = self._state.admitted
+        if most is not None and self._inside + self._arriving >= most:
+            self._refused += 1
+            self._observer.refusal("overload")
+            return True
+        self._arriving += 1
+        return False
+
+    def arrived(self) -> None:
+        """Note that one request that `turns_away` let pass counts for itself from here on."""
+        self._arriving -= 1
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -153,7 +179,8 @@ class Overload:
     def tick(self, seconds: float) -> None:
         """Step once; `seconds` have passed since the last time.
 
-        What exceeds TICK_SECONDS the event loop was late: whoever is inside waited that long too.
+        What exceeds TICK_SECONDS the event loop was late: whoever is inside waited that long
+        LOOP_PASSES times.
         """
         with self._lock:
             waits, self._waits = self._waits, []
@@ -165,18 +192,18 @@ class Overload:
         self._silent_seconds = self._silent_seconds + seconds if between else 0.0
         if not between:
             self._last_wait = sum(waits) / len(waits) if waits else 0.0
-        wait = max(
-            self._last_wait,
-            self._silent_seconds,
-            seconds - TICK_SECONDS if self._inside else 0.0,
-        )
+        wait = max(self._last_wait, self._silent_seconds)
+        if self._inside:
+            wait += LOOP_PASSES * max(0.0, seconds - TICK_SECONDS)
         weight = 1.0 - math.exp(-seconds / RATE_SECONDS)
         self._rate += weight * (len(waits) / seconds - self._rate)
+        self._peak_rate = max(self._rate, self._peak_rate * math.exp(-seconds / PEAK_SECONDS))
         seen = Observation(
             seconds=seconds,
             wait_seconds=wait,
             utilisation=min(1.0, busy / seconds),
-            rate=self._rate,
+            rate=self._peak_rate,
+            inside=self._inside,
             refused=refused,
         )
         before, self._state = self._state, step(self._state, seen, self._limits)
