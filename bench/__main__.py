@@ -31,6 +31,8 @@ SUBCOMMANDS = {
     "fit-plan": "fit the cost model that `canet plan` uses",
     "runtimes": "torch, AOTInductor, ONNX Runtime, OpenVINO on one submodel",
     "search": "exact and approximate top-k over large catalogs",
+    "sparse-product": "scattered zeros against fewer columns: what each saves",
+    "dsl": "sparse training in its paper's own setting, against its baselines",
 }
 
 

@@ -108,6 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
         if evaluation.oracle_bound is not None:
             bound = f"{evaluation.oracle_bound:.4f}"
             print(f"No routing of routed's cost has NDCG@10 above {bound} on these cases.")
+        if evaluation.density < 1:
+            print(f"{evaluation.density:.1%} of the weights are not zero.")
         if arguments.html is not None:
             print(f"Report: {arguments.html}")
     return 0

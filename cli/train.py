@@ -13,6 +13,7 @@ from cli.progress import ConsoleProgress
 from cli.refresh import add_refresh_options
 from cli.refresh import run as run_refresh
 from cli.signals import stop_on_signals
+from cli.sparse import add_sparse_options, sparse_config
 from cli.table_options import add_table_options, table_wish
 
 
@@ -69,6 +70,7 @@ def register(commands: Any) -> None:
     command.add_argument("--threads", type=int, metavar="N", help="torch threads (default: cores)")
     command.add_argument("--fresh", action="store_true", help="do not continue a killed run")
     add_json_option(command)
+    add_sparse_options(command)
     add_refresh_options(command)
     command.set_defaults(run=run)
 
@@ -96,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         "budget": arguments.budget,
         "exclude_seen": arguments.exclude_seen,
         "threads": arguments.threads,
+        "sparse": sparse_config(arguments),
         "resume": not arguments.fresh,
     }
     if arguments.refresh and arguments.method != "supernet":

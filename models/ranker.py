@@ -24,6 +24,7 @@ from models.cost import (
     router_flops,
     scoring_flops,
 )
+from models.density import density
 from models.lengths import buckets, check_length, padded_length
 from models.memory import TransitionMemory
 from models.memory_lookup import Additions, MemoryLookup, newest
@@ -72,6 +73,7 @@ class Ranker:
         bodies = {one: checked_body(weights) for one, weights in slices.items()}
         self._weights = [slices[one.slice] for one in self.served]
         self._bodies = [bodies[one.slice] for one in self.served]
+        self.density = density(supernet)
         self.body_bytes = sum(weights.body_bytes() for weights in slices.values())
         """Bytes of the extracted bodies, all submodels together."""
         self._tables = tables

@@ -37,6 +37,8 @@ from training.progress import Progress
 from training.publish.lessons import choose_served, lessons_of
 from training.publish.publish import publish
 from training.publish.route import Routed, route
+from training.sparse.inherit import inherited
+from training.sparse.pack import packed
 
 _ROUTER_CASES = 20_000
 _LESSONS = 40_000
@@ -209,6 +211,9 @@ def _route(
     if lessons is not None and not should_stop():
         fitted = close(fitted, split, preset.train, exclude_seen, progress, should_stop)
         weigh_memory(fitted, preset.train, cases, exclude_seen, progress, served)
+    sparse = preset.train.sparse
+    if sparse is not None and sparse.masks and sparse.granularity == "unit":
+        fitted = replace(fitted, supernet=packed(fitted.supernet, sparse.row_blocks))
     routed = route(
         fitted,
         cases,
@@ -282,12 +287,18 @@ def _with_table(grid: SupernetConfig, plan: TrainPlan, split: Split) -> Supernet
 def _from_parent(
     plan: TrainPlan, preset: Preset, parent: Checkpoint, split: Split, progress: Progress
 ) -> tuple[Preset, Mapping[str, Tensor] | None]:
-    """Return the preset in the parent's architecture and the weights to start from, if any."""
+    """Return the preset in the parent's architecture and the weights to start from, if any.
+
+    A parent that was trained sparsely hands that on, too.
+    """
+    sparse = inherited(parent.manifest.training, plan.sparse)
     grid = parent.config.with_items(len(split.catalog))
     if plan.preset is not None and grid != replace(preset.supernet, table=grid.table):
         progress.log(f"training afresh: preset {plan.preset} is not the parent's architecture")
         return preset, None
     grid = _with_table(grid, plan, split)
+    if sparse is not None and sparse.unpacks(grid):
+        grid = replace(grid, table=None)
     start = warm_start(
         parent.tensors,
         parent.catalog,
@@ -307,4 +318,4 @@ def _from_parent(
         f"starting from {parent.version}: {start.kept:,} items kept, {start.new:,} new, "
         f"{start.gone:,} gone"
     )
-    return replace(preset, supernet=grid), start.state
+    return replace(preset, supernet=grid, train=replace(preset.train, sparse=sparse)), start.state

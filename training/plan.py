@@ -11,9 +11,11 @@ from training.data.columns import ColumnNames
 from training.data.profile import DataProfile
 from training.fit.presets import Preset, choose_preset
 from training.fit.table_plan import TableWish
+from training.sparse.config import SparseConfig
+from training.sparse.smaller import smaller
 
 _GRID = ("depths", "widths", "emb_widths", "max_length")
-_PLAN = ("epochs", "max_seconds", "threads")
+_PLAN = ("epochs", "max_seconds", "threads", "sparse")
 METHODS = ("supernet", "canet")
 
 
@@ -31,6 +33,9 @@ class TrainPlan:
 
     `method` "canet" is the published joint training, with the defaults of `CanetConfig` in the
     preset's place; its default price is 0.
+
+    `sparse` keeps a part of the weights at zero; None trains densely or, from a parent, as that was
+    trained.
     """
 
     out: Path
@@ -49,6 +54,7 @@ class TrainPlan:
     budget: float | None = None
     exclude_seen: bool | None = None
     threads: int | None = None
+    sparse: SparseConfig | None = None
     resume: bool = True
 
 
@@ -68,17 +74,17 @@ def preset_of(plan: TrainPlan, found: DataProfile, num_items: int) -> Preset:
         preset = canet.preset(num_items=num_items, seed=plan.seed)
         return replace(preset, train=replace(preset.train, **_given(plan, _PLAN)))
     preset = choose_preset(found, num_items=num_items, name=plan.preset, seed=plan.seed)
-    return replace(
-        preset,
-        supernet=replace(preset.supernet, **_given(plan, _GRID)),
-        train=replace(preset.train, **_given(plan, _PLAN)),
-    )
+    grid = replace(preset.supernet, **_given(plan, _GRID))
+    if plan.sparse is not None and plan.sparse.method == "dense-small":
+        grid = smaller(grid, plan.sparse.density)
+    return replace(preset, supernet=grid, train=replace(preset.train, **_given(plan, _PLAN)))
 
 
 def canet_of(plan: TrainPlan) -> CanetConfig | None:
     """Return the published method's configuration with the plan's wishes, None for another method.
 
-    ValueError for an unknown method, or for a preset beside the method that has its own.
+    ValueError for an unknown method, or for what the published method does not have: a preset,
+    sparse training.
     """
     if plan.method not in METHODS:
         raise ValueError(f"method {plan.method!r} is unknown; known are {', '.join(METHODS)}")
@@ -88,6 +94,11 @@ def canet_of(plan: TrainPlan) -> CanetConfig | None:
         raise ValueError(
             f"preset {plan.preset!r} is of method supernet; leave it out, or change the grid of "
             "method canet by depths, widths, emb_widths and max_length"
+        )
+    if plan.sparse is not None:
+        raise ValueError(
+            "method canet is trained as published, with all its weights; leave the density out, or "
+            "train method supernet"
         )
     return CanetConfig(**_given(plan, (*_GRID, "epochs")))
 

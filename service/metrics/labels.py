@@ -34,7 +34,7 @@ POPULAR_REASONS = ("no_history", "redis_down", "deadline")
 MOST_SUBMODELS = 36
 OFFLINE_METRICS = (
     *("full_ndcg_10", "routed_ndcg_10", "full_hr_10", "routed_hr_10", "popularity_ndcg_10"),
-    "routed_flops_ratio",
+    *("routed_flops_ratio", "density"),
 )
 SHADOW_RESULTS = ("compared", "dropped", "failed")
 # Names of exceptions, and what they are called in a label.

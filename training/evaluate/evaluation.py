@@ -51,6 +51,8 @@ class Evaluation:
     oracle_bound: float | None = None
     frontier: tuple[Price, ...] = ()
     groups: tuple[Group, ...] = ()
+    density: float = 1.0
+    """Share of the weights that are not zero; see `models.density`."""
 
     def row(self, name: str) -> Row:
         """Return the first row called `name`; KeyError when there is none."""
@@ -69,6 +71,7 @@ class Evaluation:
         ratio = self.row("routed").flops_ratio
         assert ratio is not None
         found["routed_flops_ratio"] = ratio
+        found["density"] = self.density
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class Evaluation:
             "price": self.price,
             "mix": dict(self.mix),
             "oracle_bound": self.oracle_bound,
+            "density": self.density,
             "frontier": [price.to_json() for price in self.frontier],
             "rows": [row.to_json() for row in self.rows],
             "groups": [group.to_json() for group in self.groups],
@@ -226,6 +230,7 @@ def evaluate(
             full_U=by_submodel["ndcg@10"][:, full],
             routed_U=routed["ndcg@10"],
         ),
+        density=ranker.density,
     )
 
 

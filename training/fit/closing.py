@@ -59,6 +59,7 @@ def close(
         patience=config.closing_epochs,
         learning_rate=config.learning_rate * _CLOSING_RATE,
         max_seconds=None,
+        sparse=None if config.sparse is None else config.sparse.still(),
     )
     closed = fit(
         split,

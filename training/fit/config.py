@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training.sparse.config import SparseConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
@@ -29,6 +31,8 @@ class TrainConfig:
     `router_users` of the users are kept from the weights, so that the router can learn from all
     their positions how the submodels do with somebody new; `closing_epochs` then train on
     everybody.
+
+    `sparse` keeps a part of the weights at zero while they train; None trains densely.
 
     `threads` are torch's; None takes one per core. A run repeats exactly for one thread count.
     """
@@ -56,6 +60,7 @@ class TrainConfig:
     memory_folds: int = 4
     chunk_cells: int = 4_000_000
     max_seconds: float | None = None
+    sparse: SparseConfig | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ from training.fit.memory_folds import build_memory, fold_memories
 from training.fit.resume import ResumeDirectory, run_key
 from training.fit.sandwich import SandwichStep
 from training.fit.step import MakeStep
-from training.fit.windows import Batch, Windows, batches, cut_windows
+from training.fit.windows import Batch, batches, cut_windows
 from training.progress import Progress
 
 _VALIDATION_CASES = 2_000
@@ -134,7 +134,7 @@ class _Run:
                 "no user has two training interactions; there is nothing to learn from"
             )
         self.windows = [
-            _of_users(windows, (folds_U == fold) & ~self.held_U)
+            windows.of_users((folds_U == fold) & ~self.held_U)
             for fold in range(config.memory_folds)
         ]
         self.epochs: list[EpochResult] = []
@@ -146,8 +146,13 @@ class _Run:
         # Weights that are given have grown already.
         grows = config.growth_epochs > 0 and not self.warm
         self.ladder = rungs(architecture) if grows else (architecture.largest,)
-        self.rung = self.grown_at = 0
+        self.rung = self.grown_at = self.settled_at = 0
         self.step.top = self.ladder[0]
+        self.sparse = (
+            self.step.thin(config.sparse, given=self.warm)
+            if config.sparse is not None and config.sparse.masks
+            else None
+        )
         self.resume = (
             ResumeDirectory(
                 resume_root,
@@ -183,6 +188,8 @@ class _Run:
                 stopped = "asked" if should_stop() else "time"
                 break
         self.step.adopt(self.best)
+        if self.sparse is not None:
+            self.sparse.finish()
         return Fitted(
             supernet=self.supernet,
             memory=self.memory,
@@ -211,12 +218,26 @@ class _Run:
             self.grown_at = len(self.epochs)
             self.best_epoch, self.best_ndcg = -1, -1.0
 
+    def _thin(self, steps: int) -> None:
+        """Tell the sparse training how far the full network's is, before an epoch of `steps`."""
+        if self.sparse is None or self.rung + 1 < len(self.ladder):
+            return
+        planned = self.config.epochs - self.grown_at
+        share = (len(self.epochs) - self.grown_at) / planned
+        if self.config.max_seconds is not None:
+            before = sum(epoch.seconds for epoch in self.epochs[: self.grown_at])
+            left = max(self.config.max_seconds - before, 1e-9)
+            share = max(share, (self.elapsed - before) / left)
+        if self.sparse.begin_epoch(share, 1 / (planned * steps)):
+            self.settled_at = len(self.epochs)
+            if self.sparse.config.method == "one-shot":  # what was best had all its weights
+                self.best_epoch, self.best_ndcg = -1, -1.0
+
     def _converged(self) -> bool:
-        return (
-            self.rung + 1 == len(self.ladder)
-            and len(self.epochs) - 1 - max(self.best_epoch, self.grown_at - 1)
-            >= self.config.patience
-        )
+        if self.rung + 1 < len(self.ladder) or (self.sparse is not None and self.sparse.moving):
+            return False
+        since = max(self.best_epoch, self.grown_at - 1, self.settled_at - 1)
+        return len(self.epochs) - 1 - since >= self.config.patience
 
     def _epoch(self, should_stop: Callable[[], bool]) -> bool:
         """Run one epoch and validate; False when it was cut short."""
@@ -227,6 +248,7 @@ class _Run:
             for fold, windows in enumerate(self.windows)
             for batch in batches(windows, self.config.tokens_per_batch, self.rng)
         ]
+        self._thin(len(plan))
         losses = []
         in_time = True
         number = len(self.epochs) + 1
@@ -297,6 +319,7 @@ class _Run:
             "elapsed": self.elapsed,
             "rung": self.rung,
             "grown_at": self.grown_at,
+            "settled_at": self.settled_at,
             "rng": self.rng.bit_generator.state,
         }
         self.resume.save(tensors, facts)
@@ -317,16 +340,7 @@ class _Run:
         self.best_ndcg = self.epochs[self.best_epoch].judged
         self.elapsed = facts["elapsed"]
         self.rung, self.grown_at = facts["rung"], facts["grown_at"]
+        self.settled_at = facts["settled_at"]
         self.step.top = self.ladder[self.rung]
         self.rng.bit_generator.state = facts["rng"]
         self.progress.log(f"resuming after epoch {len(self.epochs)} of an unfinished run")
-
-
-def _of_users(windows: Windows, users: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Windows:
-    chosen = users[windows.users]
-    return replace(
-        windows,
-        starts=windows.starts[chosen],
-        stops=windows.stops[chosen],
-        users=windows.users[chosen],
-    )

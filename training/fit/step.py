@@ -20,6 +20,9 @@ from models.supernet import Supernet
 from training.data.split import EvalCases
 from training.fit.config import TrainConfig
 from training.fit.windows import Batch
+from training.sparse.config import SparseConfig
+from training.sparse.controller import SparseController
+from training.sparse.pools import make_pools
 
 
 class Step(ABC):
@@ -29,6 +32,7 @@ class Step(ABC):
     """
 
     router: Router | None = None
+    sparse: SparseController | None = None
 
     def __init__(
         self, supernet: Supernet, config: TrainConfig, modules: Mapping[str, nn.Module]
@@ -73,6 +77,19 @@ class Step(ABC):
         """Return the method's own hyper-parameters as JSON; a run with others is another run."""
         return {}
 
+    def thin(self, sparse: SparseConfig, *, given: bool) -> SparseController:
+        """Keep a part of the supernet's weights at 0 from now on; see `SparseController`."""
+        self.sparse = SparseController(
+            sparse,
+            make_pools(self.supernet, sparse),
+            self.parameters,
+            self.optimizer,
+            self.average,
+            given=given,
+            seed=self.config.seed,
+        )
+        return self.sparse
+
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of every parameter and buffer by name."""
         return {
@@ -103,6 +120,8 @@ class Step(ABC):
             state[f"average.{name}"] = self.average[name].clone()
             for key, value in self.optimizer.state[parameter].items():
                 state[f"{key}.{name}"] = value.clone()
+        if self.sparse is not None:
+            state.update({f"sparse.{name}": one for name, one in self.sparse.state().items()})
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -119,6 +138,14 @@ class Step(ABC):
                 self.optimizer.state[parameter] = {
                     key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
                 }
+        if self.sparse is not None:
+            self.sparse.load_state(
+                {
+                    name.removeprefix("sparse."): tensor
+                    for name, tensor in state.items()
+                    if name.startswith("sparse.")
+                }
+            )
 
     def _warm_up(self) -> None:
         """Set the learning rate of the coming step."""
@@ -132,12 +159,16 @@ class Step(ABC):
         padding = self.supernet.item_table.parts[0].rows_NR.grad
         assert padding is not None
         padding[0] = 0.0
+        if self.sparse is not None:
+            self.sparse.before_step()
         self.optimizer.step()
         self.steps += 1
         decay = min(self.config.average_decay, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
             targets = list(self.average.values())
             torch._foreach_lerp_(targets, list(self.parameters.values()), 1 - decay)
+        if self.sparse is not None:
+            self.sparse.after_step()
 
 
 class MakeStep(Protocol):

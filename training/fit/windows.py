@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +34,13 @@ class Windows:
     def positions(self) -> int:
         """Training positions of one epoch."""
         return int((self.stops - self.starts - 1).sum())
+
+    def of_users(self, chosen_U: NDArray[np.bool_]) -> Windows:
+        """Return the windows of the chosen users."""
+        chosen = chosen_U[self.users]
+        return replace(
+            self, starts=self.starts[chosen], stops=self.stops[chosen], users=self.users[chosen]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

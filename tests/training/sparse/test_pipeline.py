@@ -1,0 +1,95 @@
+"""`canet train --density` from a file to a checkpoint that says so, and the refresh after it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cli.main import main
+from models.checkpoint.read import read_checkpoint
+from models.checkpoint.store import current
+from training.data.profile import profile
+from training.data.reading import read
+from training.pipeline import build
+from training.plan import TrainPlan, canet_of, preset_of
+from training.progress import Silent
+from training.sparse.config import SparseConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    # Training flushes denormals for the process, which other tests' floats do not expect.
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    lines = ["user_id,item_id,timestamp"]
+    for user in range(25):
+        start = int(rng.integers(40))
+        lines += [f"u{user},i{(start + 2 * place) % 40},{place}" for place in range(12)]
+    path = tmp_path_factory.mktemp("sparse") / "data.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def plan(root: Path, **given: object) -> TrainPlan:
+    return TrainPlan(
+        out=root,
+        depths=(1,),
+        widths=(8, 16),
+        emb_widths=(8,),
+        max_length=8,
+        epochs=1,
+        resume=False,
+        **given,  # type: ignore[arg-type]
+    )
+
+
+def test_what_was_trained_sparsely_says_so_and_is_refreshed_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"train --data {data} --out {tmp_path} --depths 1 --widths 8,16 --emb-widths 8"
+    words += " --max-length 8 --epochs 2 --density 0.3 --sparse-interval 5 --json"
+    assert main(words.split()) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert 0.2 < told["density"] < 0.31
+    version = current(tmp_path)
+    assert version is not None
+    checkpoint = read_checkpoint(tmp_path / version)
+    assert checkpoint.manifest.metrics["density"] == told["density"]
+    assert checkpoint.evaluation["density"] == told["density"]
+    noted = checkpoint.manifest.training["config"]
+    assert isinstance(noted, dict)
+    assert isinstance(noted["sparse"], dict)
+    assert (noted["sparse"]["density"], noted["sparse"]["interval"]) == (0.3, 5)
+
+    interactions = read(data, None, strict=False, progress=Silent())
+    again = build(plan(tmp_path), interactions, Silent(), parent=checkpoint)
+    assert again.warm
+    assert again.preset.train.sparse == SparseConfig(density=0.3, interval=5)
+    assert again.evaluation.density < 0.31
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    sparse = SparseConfig(density=0.5)
+    with pytest.raises(ValueError, match="method canet is trained as published"):
+        canet_of(TrainPlan(out=tmp_path, method="canet", sparse=sparse))
+
+
+def test_a_smaller_dense_network_is_another_grid(data: Path, tmp_path: Path) -> None:
+    found = profile(read(data, None, strict=False, progress=Silent()))
+    sparse = SparseConfig(density=0.5, method="dense-small")
+    preset = preset_of(plan(tmp_path, sparse=sparse), found, 40)
+    assert preset.supernet.emb_widths == (4,)
+    assert preset.train.sparse == sparse
