@@ -31,11 +31,11 @@ from models.memory_lookup import Additions, MemoryLookup, newest
 from models.onnx_body import checked_body
 from models.router import (
     NEWEST,
+    ItemView,
     Router,
     RouterForward,
     choose_places,
     features,
-    item_statistics,
 )
 from models.search.search import INDEX_FROM_ROWS
 from models.submodel import extract
@@ -84,8 +84,7 @@ class Ranker:
         self._look_up = RowLookup(self.table)
         self.item_bias_V = self._weights[-1].item_bias_V
         self._lookup = MemoryLookup(memory) if memory is not None else None
-        self._statistics_VG = item_statistics(self.table, memory).numpy()
-        self._statistics_VG[0] = 0.0
+        self._view = ItemView(self.table, memory)
         self._router_forward = RouterForward(router) if router is not None else None
         self._memory_flops = memory.flops() if memory is not None else 0
         self.buckets = buckets(self.config.max_length)
@@ -135,7 +134,7 @@ class Ranker:
         `recent_BW` int64: the NEWEST newest items, newest first, padded with 0; `lengths_B`
         int64 counts the items the network reads, 1..max_length.
         """
-        return features(self._statistics_VG, recent_BW, lengths_B, self.config.max_length)
+        return features(self._view(recent_BW), recent_BW, lengths_B, self.config.max_length)
 
     def quality(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
         """Return quality_BS float32: what the router expects of each served submodel, 0..1."""

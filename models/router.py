@@ -5,7 +5,7 @@ CANet's router reads an item table of its own and samples Gumbel noise at test t
 reads the leading columns of the shared table and a few numbers per item derived from it.
 """
 
-# B batch, L length, V catalog rows with padding, G statistics per item, T table columns read,
+# B batch, L length, V catalog rows with padding, G numbers seen of an item, T table columns read,
 # W newest items read, R hidden units, S submodels, C features
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.memory import TransitionMemory
+from models.table.lookup import RowLookup
 from models.table.table import ItemTable
 
 Floats = NDArray[np.float32]
@@ -32,13 +33,12 @@ _TINY = 1e-6
 ROUTER_FEATURES = 5 + 2 * ITEM_STATISTICS + 2 * TABLE_COLUMNS
 
 
-def item_statistics(table: ItemTable, memory: TransitionMemory | None) -> Tensor:
-    """Return (V, 3 + 16) float32 per row: popularity rank, memory's mass and focus, table prefix.
+def item_statistics(rows: int, memory: TransitionMemory | None) -> Tensor:
+    """Return (V, 3) float32 of `rows` items: popularity rank, the memory's mass and its focus.
 
-    Rows stand by falling popularity, so the rank is the row. Tables narrower than 16 columns are
-    padded with zeros. Derived from the checkpoint, not stored in it.
+    Rows stand by falling popularity, so the rank is the row. Derived from the checkpoint, not
+    stored in it. Padding's row is zero.
     """
-    rows = len(table)
     rank_V = torch.log1p(torch.arange(rows, dtype=torch.float32)) / math.log1p(rows)
     mass_V = torch.zeros(rows)
     focus_V = torch.zeros(rows)
@@ -48,21 +48,59 @@ def item_statistics(table: ItemTable, memory: TransitionMemory | None) -> Tensor
         mass_V.index_add_(0, owners, memory.weights)
         heaviest_V = torch.zeros(rows).scatter_reduce_(0, owners, memory.weights, reduce="amax")
         focus_V = heaviest_V / mass_V.clamp(min=1e-6)
-    prefix_VT = table.slice(min(TABLE_COLUMNS, table.emb_width)).detach().dense()
-    prefix_VT = F.pad(prefix_VT, (0, TABLE_COLUMNS - prefix_VT.shape[1]))
-    return torch.cat([torch.stack([rank_V, torch.log1p(mass_V), focus_V], 1), prefix_VT], 1)
+    statistics_VS = torch.stack([rank_V, torch.log1p(mass_V), focus_V], 1)
+    statistics_VS[0] = 0.0
+    return statistics_VS
 
 
-def features(statistics_VG: Floats, recent_BW: Ids, lengths_B: Ids, max_length: int) -> Floats:
+class ItemView:
+    """What the router sees of items: calling it with int64 ids gives (*ids.shape, 3 + 16) float32.
+
+    Their statistics and the leading columns of their embeddings; tables narrower than 16 columns
+    are padded with zeros. Of a table that is stored whole the columns are copied, so that one
+    lookup finds all; from one in blocks, made to be small, or with `live`, they are looked up in
+    the table as it is then.
+    """
+
+    def __init__(
+        self, table: ItemTable, memory: TransitionMemory | None, *, live: bool = False
+    ) -> None:
+        self._statistics = item_statistics(len(table), memory).numpy()
+        self._look_up: RowLookup | None = None
+        if live or not table.is_dense:
+            self._look_up = RowLookup(table)
+            return
+        prefix_VT = table.dense()[1:, :TABLE_COLUMNS]
+        prefix_VT = F.pad(prefix_VT, (0, TABLE_COLUMNS - prefix_VT.shape[1], 1, 0))
+        self._statistics = np.concatenate([self._statistics, prefix_VT.numpy()], axis=1)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes held beside the table."""
+        return self._statistics.nbytes
+
+    def __call__(self, ids: Ids) -> Floats:
+        """Return what is seen of `ids`; of padding, zeros."""
+        known = self._statistics.take(ids, axis=0)
+        if self._look_up is None:
+            return known
+        seen: Floats = np.zeros((*ids.shape, ITEM_STATISTICS + TABLE_COLUMNS), dtype=np.float32)
+        seen[..., :ITEM_STATISTICS] = known
+        prefix = self._look_up(ids)[..., :TABLE_COLUMNS]
+        seen[..., ITEM_STATISTICS : ITEM_STATISTICS + prefix.shape[-1]] = prefix
+        seen[ids == 0] = 0.0
+        return seen
+
+
+def features(stats_BWG: Floats, recent_BW: Ids, lengths_B: Ids, max_length: int) -> Floats:
     """Return the router's view of histories, (B, ROUTER_FEATURES) float32.
 
     `recent_BW` int64 holds the NEWEST newest items, newest first, 0 where there are fewer, at
-    least one. The view: length, the newest item's statistics, the mean over the newest ten, how
-    alike these are, and the newest item's and the mean table prefix. Depends on no other
-    history of the batch.
+    least one; `stats_BWG` is what an `ItemView` sees of them. The view: length, the newest item's
+    statistics, the mean over the newest ten, how alike these are, and the newest item's and the
+    mean table prefix. Depends on no other history of the batch.
     """
     count_B1 = np.minimum(lengths_B, recent_BW.shape[1]).astype(np.float32)[:, None]
-    stats_BWG = statistics_VG.take(recent_BW, axis=0)
     newest_BG = stats_BWG[:, 0]
     mean_BG = stats_BWG.sum(axis=1) / count_B1
     apart_BW = (stats_BWG[:, :, 0] - mean_BG[:, :1]) * (recent_BW > 0)

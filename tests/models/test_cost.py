@@ -22,7 +22,7 @@ from models.cost import (
 from models.lengths import buckets, check_length, padded_length
 from models.memory import TransitionMemory
 from models.network import score_all
-from models.router import NEWEST, features, item_statistics
+from models.router import NEWEST, ItemView, features
 from models.submodel import extract
 from models.table.layout import TableLayout
 from tests.models.builders import (
@@ -68,9 +68,9 @@ def test_encoder_and_scoring_equal_torchs_counter(
 
 def test_router_equals_torchs_counter() -> None:
     supernet, router = random_supernet(CONFIG), random_router(5, hidden=16)
-    statistics_VG = item_statistics(supernet.item_table, random_memory(CONFIG)).numpy()
+    view = ItemView(supernet.item_table, random_memory(CONFIG))
     recent_BW, lengths_B = np.ones((1, NEWEST), dtype=np.int64), np.array([12])
-    seen_BC = torch.from_numpy(features(statistics_VG, recent_BW, lengths_B, CONFIG.max_length))
+    seen_BC = torch.from_numpy(features(view(recent_BW), recent_BW, lengths_B, CONFIG.max_length))
     with FlopCounterMode(display=False) as mode:
         router(seen_BC)
     assert counted(mode) == router_flops(16, 5)

@@ -17,14 +17,12 @@ from models.memory import TransitionMemory
 from models.memory_lookup import newest
 from models.ranker import Ranker, recent
 from models.router import (
-    ITEM_STATISTICS,
     NEWEST,
     ROUTER_FEATURES,
-    TABLE_COLUMNS,
+    ItemView,
     Router,
     RouterForward,
     features,
-    item_statistics,
 )
 from models.supernet import Supernet
 from training.canet.choice import Membership, by_cost, draw
@@ -70,7 +68,7 @@ class CanetStep(Step):
         self._tau = canet.tau(0)
         self._membership = Membership.of(supernet.config)
         self._columns = ScoredColumns(supernet.config.num_items, config, popularity_V)
-        self._statistics_VG = _statistics(supernet)
+        self._view = ItemView(supernet.item_table.detach(), None, live=True)
 
     def __call__(self, batch: Batch, fold: int, generator: np.random.Generator) -> list[float]:
         """Take one step; return the mean cross-entropy under the drawn submodels."""
@@ -131,7 +129,8 @@ class CanetStep(Step):
         most = self.supernet.config.max_length
         histories = [cases.histories[index] for index in range(len(cases))]
         lengths_U = np.array([min(len(history), most) for history in histories], dtype=np.int64)
-        view_UC = features(_statistics(self.supernet), recent(histories), lengths_U, most)
+        recent_UW = recent(histories)
+        view_UC = features(self._view(recent_UW), recent_UW, lengths_U, most)
         places_U = RouterForward(self.router)(view_UC).argmax(1)
         ndcg_U = np.empty(len(cases))
         for place in np.unique(places_U):
@@ -145,12 +144,8 @@ class CanetStep(Step):
         """Return features_BC float32 of whole inputs, from the table as it is now."""
         lengths_B = (ids_BL > 0).sum(1)
         recent_BW = newest(ids_BL, lengths_B, NEWEST)
-        rows = np.unique(recent_BW)
-        table = self.supernet.item_table.detach()
-        prefix = table.embed(torch.from_numpy(rows))[:, :TABLE_COLUMNS].numpy()
-        self._statistics_VG[rows, ITEM_STATISTICS : ITEM_STATISTICS + prefix.shape[1]] = prefix
         most = self.supernet.config.max_length
-        return torch.from_numpy(features(self._statistics_VG, recent_BW, lengths_B, most))
+        return torch.from_numpy(features(self._view(recent_BW), recent_BW, lengths_B, most))
 
     @torch.no_grad()
     def _follow(self, features_BC: Tensor) -> None:
@@ -177,10 +172,3 @@ def new_router(num_submodels: int, seed: int) -> Router:
         router.output.weight.zero_()
         router.output.bias.zero_()
     return router
-
-
-def _statistics(supernet: Supernet) -> NDArray[np.float32]:
-    """Return the items' statistics as a ranker without a memory sees them."""
-    statistics_VG: NDArray[np.float32] = item_statistics(supernet.item_table, None).numpy()
-    statistics_VG[0] = 0.0
-    return statistics_VG
