@@ -64,7 +64,13 @@ class CheckpointManager:
     ) -> None:
         self._root = root
         self._observer = observer
-        self._workshop = Workshop(root, load, max_batch=max_batch, retry_seconds=retry_seconds)
+        self._workshop = Workshop(
+            root,
+            load,
+            max_batch=max_batch,
+            retry_seconds=retry_seconds,
+            serving=lambda: self._engine is not None,
+        )
         self._pointer = Pointer(self._workshop, pinned=pinned, moved=moved)
         self._engine: Engine | None = None
         self._previous: Engine | None = None

@@ -22,7 +22,8 @@ class Workshop:
 
     `load` verifies the checkpoint in a directory and builds its engine; `max_batch` is the
     largest batch that is warmed. A refusal that may pass by itself is due again after
-    `retry_seconds`.
+    `retry_seconds`. While somebody is `serving` a load gives way to that; before, nothing is
+    more urgent.
     """
 
     def __init__(
@@ -32,14 +33,14 @@ class Workshop:
         *,
         max_batch: int,
         retry_seconds: float,
+        serving: Callable[[], bool] = lambda: True,
     ) -> None:
         self.root = root
+        self._serving = serving
         self._stopping = threading.Event()
         self._loader = Loader(root, load, max_batch=max_batch, stopping=self._stopping)
         self._refusals = Refusals(retry_seconds=retry_seconds)
-        self._executor = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="model-loader", initializer=give_way
-        )
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-loader")
 
     @property
     def stopping(self) -> bool:
@@ -61,6 +62,8 @@ class Workshop:
         return engine
 
     def _load(self, version: str) -> Engine:
+        if self._serving():
+            give_way()
         try:
             return self._loader.load(version)
         finally:

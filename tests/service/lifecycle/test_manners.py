@@ -7,14 +7,17 @@ import gc
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from service.engine.contract import Engine
+from service.lifecycle.loader import RefusalError
 from service.lifecycle.manners import quietly
 from service.lifecycle.watcher import Watcher
 from service.lifecycle.workshop import Workshop
-from tests.service.lifecycle.conftest import Loads
+from tests.service.fakes import FakeEngine
 
 
 def test_overlapping_loads_are_quiet_until_the_last_one_ends() -> None:
@@ -29,15 +32,27 @@ def test_overlapping_loads_are_quiet_until_the_last_one_ends() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is the process's")
-async def test_only_the_loading_thread_gives_way(tmp_path: Path, loads: Loads) -> None:
-    workshop = Workshop(tmp_path, loads, max_batch=4, retry_seconds=1)
+async def test_only_the_loading_thread_gives_way_and_only_to_those_who_are_served(
+    tmp_path: Path,
+) -> None:
+    serving = threading.Event()
+    seen: list[int] = []
 
     def niceness() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
+    def load(path: Path) -> Engine:
+        seen.append(niceness())
+        return FakeEngine(path.name)
+
+    workshop = Workshop(tmp_path, load, max_batch=4, retry_seconds=1, serving=serving.is_set)
     try:
         own = niceness()
-        assert await workshop.run(niceness) > own
+        for _ in range(2):
+            with suppress(RefusalError):  # there is nothing there: it does not matter here
+                await workshop.load("20261121T041200Z-1a2b3c4d")
+            serving.set()
+        assert seen[0] == own < seen[1]
         assert niceness() == own
     finally:
         workshop.close()
