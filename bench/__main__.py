@@ -33,6 +33,7 @@ SUBCOMMANDS = {
     "search": "exact and approximate top-k over large catalogs",
     "sparse-product": "scattered zeros against fewer columns: what each saves",
     "dsl": "sparse training in its paper's own setting, against its baselines",
+    "elastic": "one elastic checkpoint at several memory budgets, every search beside the others",
 }
 
 

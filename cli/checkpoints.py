@@ -100,6 +100,15 @@ def _show(arguments: argparse.Namespace) -> int:
         f"{size:,} x {block.width}" for size, block in zip(layout.sizes, layout.blocks, strict=True)
     )
     print(f"table        {layout.num_bytes(config.emb_width):,} bytes, rows x numbers: {blocks}")
+    if manifest.elastic is not None:
+        groups, widths = len(manifest.elastic.stops), ", ".join(map(str, manifest.elastic.widths))
+        print(f"elastic      {groups} item groups, widths {widths}: canet specialize")
+    if manifest.specialized is not None:
+        done = manifest.specialized
+        print(
+            f"specialised  from {done.source} to {done.table_bytes:,} of {done.budget_bytes:,} "
+            f"bytes by {done.search}"
+        )
     print(f"price        {manifest.router.price:g}")
     print("submodels    FLOPs at full length, share of the full network")
     for entry in manifest.submodels:

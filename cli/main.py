@@ -11,10 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from cli import checkpoints, demo, demo_data, evaluate, plan, serve, top, train
+from cli import checkpoints, demo, demo_data, evaluate, plan, serve, specialize, top, train
 from cli.errors import CommandError
 
-COMMANDS = (train, evaluate, serve, top, checkpoints, demo_data, demo, plan)
+COMMANDS = (train, specialize, evaluate, serve, top, checkpoints, demo_data, demo, plan)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 
-def add_data_options(command: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Add --data and how to read it."""
+def add_data_options(
+    command: argparse.ArgumentParser, *, required: bool = True, training: bool = True
+) -> None:
+    """Add --data and how to read it; with `training` also --items and --split."""
     command.add_argument(
         "--data",
         type=Path,
@@ -17,19 +19,24 @@ def add_data_options(command: argparse.ArgumentParser, *, required: bool = True)
         help="interactions: CSV, TSV ('::' too), RecBole .inter, Parquet, or a directory of "
         "Parquet parts",
     )
-    command.add_argument(
-        "--items", type=Path, metavar="FILE", help="item attributes (item_id, title, genres, ...)"
-    )
+    if training:
+        command.add_argument(
+            "--items",
+            type=Path,
+            metavar="FILE",
+            help="item attributes (item_id, title, genres, ...)",
+        )
     command.add_argument("--user-column", metavar="NAME", help="default: found by common names")
     command.add_argument("--item-column", metavar="NAME", help="default: found by common names")
     command.add_argument("--time-column", metavar="NAME", help="default: found by common names")
     command.add_argument("--strict", action="store_true", help="refuse the file when a row is bad")
-    command.add_argument(
-        "--split",
-        choices=("leave-one-out", "temporal"),
-        default="leave-one-out",
-        help="how test and validation are set apart (default: %(default)s)",
-    )
+    if training:
+        command.add_argument(
+            "--split",
+            choices=("leave-one-out", "temporal"),
+            default="leave-one-out",
+            help="how test and validation are set apart (default: %(default)s)",
+        )
 
 
 def add_grid_options(command: argparse.ArgumentParser) -> None:
@@ -41,7 +48,7 @@ def add_grid_options(command: argparse.ArgumentParser) -> None:
     ):
         command.add_argument(
             f"--{name}",
-            type=_ascending,
+            type=ascending,
             metavar="N,N",
             help=f"{what} of the grid, ascending (default: the preset's)",
         )
@@ -50,7 +57,8 @@ def add_grid_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _ascending(text: str) -> tuple[int, ...]:
+def ascending(text: str) -> tuple[int, ...]:
+    """Argument type: ascending whole numbers of at least 1, commas between."""
     try:
         values = tuple(int(word) for word in text.split(","))
     except ValueError:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cli.elastic_options import add_elastic_options, elastic_plan
 from cli.errors import WRONG_ARGUMENTS, CommandError, explained
 from cli.options import add_data_options, add_grid_options, add_json_option, column_names
 from cli.progress import ConsoleProgress
@@ -45,6 +46,7 @@ def register(commands: Any) -> None:
     )
     add_grid_options(command)
     add_table_options(command)
+    add_elastic_options(command)
     command.add_argument("--epochs", type=int, metavar="N", help="most epochs")
     command.add_argument(
         "--max-minutes", type=float, metavar="N", help="stop cleanly with the best so far"
@@ -92,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         "emb_widths": arguments.emb_widths,
         "max_length": arguments.max_length,
         "table": table_wish(arguments),
+        "elastic": elastic_plan(arguments),
         "seed": arguments.seed,
         "epochs": arguments.epochs,
         "max_seconds": 60 * arguments.max_minutes if arguments.max_minutes is not None else None,

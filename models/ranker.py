@@ -9,6 +9,7 @@ so the network served is the network evaluated.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -112,6 +113,18 @@ class Ranker:
             ],
             dtype=np.float32,
         )
+
+    def with_table(self, table: ItemTable, item_bias_V: Tensor) -> Ranker:
+        """Return a ranker with the same bodies over another table of as many rows and columns.
+
+        For measuring: its costs and the router's view of the items stay those of the own table.
+        """
+        other = copy.copy(self)
+        other.table = table.detach().contiguous()
+        other._tables = {width: other.table.slice(width) for width in self._tables}
+        other._look_up = RowLookup(other.table)
+        other.item_bias_V = item_bias_V.detach()
+        return other
 
     def bucket(self, length: int) -> int:
         """Return the padded length of a history of `length` items, 1..max_length."""

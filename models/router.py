@@ -31,6 +31,12 @@ ITEM_STATISTICS = 3
 FEATURE_LIMIT = 5.0
 _TINY = 1e-6
 ROUTER_FEATURES = 5 + 2 * ITEM_STATISTICS + 2 * TABLE_COLUMNS
+TABLE_FEATURES = (
+    *(3, 4),
+    *range(5 + ITEM_STATISTICS, 5 + ITEM_STATISTICS + TABLE_COLUMNS),
+    *range(ROUTER_FEATURES - TABLE_COLUMNS, ROUTER_FEATURES),
+)
+"""The features that depend on the item table: see `features`."""
 
 
 def item_statistics(rows: int, memory: TransitionMemory | None) -> Tensor:

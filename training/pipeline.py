@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from models.checkpoint.contents import Checkpoint
-from models.config import SupernetConfig
+from models.checkpoint.elastic import ElasticEntry
 from training.canet.config import CanetConfig
 from training.canet.route import route_joint
 from training.canet.step import CanetStep
@@ -21,6 +19,7 @@ from training.data.interactions import Interactions
 from training.data.profile import profile
 from training.data.reading import make_split, read
 from training.data.split import EvalCases, Split
+from training.elastic import run as elastic
 from training.evaluate.evaluation import Evaluation, evaluate
 from training.evaluate.price_points import spread_prices
 from training.fit.allocator import tame_allocator
@@ -29,22 +28,18 @@ from training.fit.closing import close, weigh_memory
 from training.fit.fitted import Fitted
 from training.fit.loop import fit
 from training.fit.presets import Preset
-from training.fit.sandwich import SandwichStep
-from training.fit.table_plan import with_table
-from training.fit.warm import warm_start
+from training.fit.step import MakeStep
 from training.plan import TrainPlan, TrainRequest, canet_of, preset_of
 from training.progress import Progress
 from training.publish.lessons import choose_served, lessons_of
 from training.publish.publish import publish
 from training.publish.route import Routed, route
-from training.sparse.inherit import inherited
 from training.sparse.pack import packed
+from training.start import counts, from_parent, with_table_of
 
 _ROUTER_CASES = 20_000
 _LESSONS = 40_000
 _GAIN_CASES = 3_000
-# A parent that knows fewer of the items has little to hand on.
-_LEAST_KEPT = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +56,8 @@ class Trained:
     warm: bool
     canet: CanetConfig | None = None
     """Where the published method trained it."""
+    elastic: ElasticEntry | None = None
+    """How the item table may be narrowed, where it was trained for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +126,9 @@ def build(
     preset = preset_of(plan, found, len(split.catalog))
     initial = None
     if parent is not None:
-        preset, initial = _from_parent(plan, preset, parent, split, progress)
+        preset, initial = from_parent(plan, preset, parent, split, progress)
     if initial is None:
-        preset = replace(preset, supernet=_with_table(preset.supernet, plan, split))
+        preset = replace(preset, supernet=with_table_of(preset.supernet, plan, split))
     progress.log(preset.summary())
     progress.log(
         "seen items are "
@@ -139,6 +136,16 @@ def build(
     )
     if preset.train.threads is not None:
         torch.set_num_threads(preset.train.threads)
+    make_step: MakeStep
+    if canet is not None:
+        make_step = partial(CanetStep, canet)
+    else:
+        make_step = elastic.make_step(
+            plan.elastic,
+            preset.supernet,
+            preset.train.sparse,
+            parent if initial is not None else None,
+        )
     fitted = fit(
         split,
         preset.supernet,
@@ -149,7 +156,7 @@ def build(
         data_digest=interactions.digest,
         should_stop=should_stop,
         initial=initial,
-        make_step=SandwichStep if canet is None else partial(CanetStep, canet),
+        make_step=make_step,
     )
     cases = sample_cases(split.validation, _ROUTER_CASES, plan.seed)
     if canet is not None:
@@ -166,7 +173,7 @@ def build(
         split.open_test(),
         price=routed.price,
         prices=spread_prices(routed.points),
-        validation_ndcg_S=routed.validation_ndcg_S,
+        validation_ndcg_S=routed.validation_ndcg,
         exclude_seen=exclude_seen,
         seed=plan.seed,
         progress=progress,
@@ -181,6 +188,15 @@ def build(
         exclude_seen=exclude_seen,
         warm=initial is not None,
         canet=canet,
+        elastic=elastic.measured(
+            routed,
+            fitted,
+            cases,
+            counts(split, preset.supernet),
+            exclude_seen=exclude_seen,
+            seed=plan.seed,
+            progress=progress,
+        ),
     )
 
 
@@ -209,7 +225,15 @@ def _route(
         progress=progress,
     )
     if lessons is not None and not should_stop():
-        fitted = close(fitted, split, preset.train, exclude_seen, progress, should_stop)
+        fitted = close(
+            fitted,
+            split,
+            preset.train,
+            exclude_seen,
+            progress,
+            should_stop,
+            elastic.same_step(fitted),
+        )
         weigh_memory(fitted, preset.train, cases, exclude_seen, progress, served)
     sparse = preset.train.sparse
     if sparse is not None and sparse.masks and sparse.granularity == "unit":
@@ -223,6 +247,7 @@ def _route(
         exclude_seen=exclude_seen,
         seed=plan.seed,
         progress=progress,
+        reads_table=fitted.calibration is None,
     )
     return fitted, routed
 
@@ -258,6 +283,7 @@ def publish_trained(
         },
         repeats=not trained.exclude_seen,
         make_current=make_current,
+        elastic=trained.elastic,
     )
     if fitted.resume is not None:
         fitted.resume.clear()
@@ -277,45 +303,3 @@ def result_of(path: Path, trained: Trained, *, seconds: float) -> TrainResult:
         seconds=seconds,
         evaluation=trained.evaluation,
     )
-
-
-def _with_table(grid: SupernetConfig, plan: TrainPlan, split: Split) -> SupernetConfig:
-    """Return the architecture with the table that the plan asks for."""
-    return with_table(grid, plan.table, np.bincount(split.training.items, minlength=grid.rows))
-
-
-def _from_parent(
-    plan: TrainPlan, preset: Preset, parent: Checkpoint, split: Split, progress: Progress
-) -> tuple[Preset, Mapping[str, Tensor] | None]:
-    """Return the preset in the parent's architecture and the weights to start from, if any.
-
-    A parent that was trained sparsely hands that on, too.
-    """
-    sparse = inherited(parent.manifest.training, plan.sparse)
-    grid = parent.config.with_items(len(split.catalog))
-    if plan.preset is not None and grid != replace(preset.supernet, table=grid.table):
-        progress.log(f"training afresh: preset {plan.preset} is not the parent's architecture")
-        return preset, None
-    grid = _with_table(grid, plan, split)
-    if sparse is not None and sparse.unpacks(grid):
-        grid = replace(grid, table=None)
-    start = warm_start(
-        parent.tensors,
-        parent.catalog,
-        split.catalog,
-        split.training,
-        was=parent.config,
-        becomes=grid,
-        seed=plan.seed,
-    )
-    if start.kept < _LEAST_KEPT * len(split.catalog):
-        progress.log(
-            f"training afresh: {parent.version} knows {start.kept:,} of "
-            f"{len(split.catalog):,} items"
-        )
-        return preset, None
-    progress.log(
-        f"starting from {parent.version}: {start.kept:,} items kept, {start.new:,} new, "
-        f"{start.gone:,} gone"
-    )
-    return replace(preset, supernet=grid, train=replace(preset.train, sparse=sparse)), start.state

@@ -9,6 +9,7 @@ from typing import Any
 from training.canet.config import CanetConfig
 from training.data.columns import ColumnNames
 from training.data.profile import DataProfile
+from training.elastic.config import ElasticPlan
 from training.fit.presets import Preset, choose_preset
 from training.fit.table_plan import TableWish
 from training.sparse.config import SparseConfig
@@ -31,6 +32,8 @@ class TrainPlan:
     `table` asks for an item table in blocks; without it the table is whole, or laid out as the
     parent's.
 
+    `elastic` trains the table so that it can be narrowed to any budget afterwards.
+
     `method` "canet" is the published joint training, with the defaults of `CanetConfig` in the
     preset's place; its default price is 0.
 
@@ -48,6 +51,7 @@ class TrainPlan:
     emb_widths: tuple[int, ...] | None = None
     max_length: int | None = None
     table: TableWish | None = None
+    elastic: ElasticPlan | None = None
     seed: int = 0
     epochs: int | None = None
     max_seconds: float | None = None
@@ -84,7 +88,7 @@ def canet_of(plan: TrainPlan) -> CanetConfig | None:
     """Return the published method's configuration with the plan's wishes, None for another method.
 
     ValueError for an unknown method, or for what the published method does not have: a preset,
-    sparse training.
+    sparse training, an elastic table.
     """
     if plan.method not in METHODS:
         raise ValueError(f"method {plan.method!r} is unknown; known are {', '.join(METHODS)}")
@@ -100,6 +104,8 @@ def canet_of(plan: TrainPlan) -> CanetConfig | None:
             "method canet is trained as published, with all its weights; leave the density out, or "
             "train method supernet"
         )
+    if plan.elastic is not None:
+        raise ValueError("method canet has no elastic table; leave --elastic out, or the method")
     return CanetConfig(**_given(plan, (*_GRID, "epochs")))
 
 

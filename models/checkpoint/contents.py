@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from models.catalog import Catalog
+from models.checkpoint.elastic import ElasticEntry, SpecializedEntry
 from models.checkpoint.golden import GoldenQuery
 from models.checkpoint.manifest import Manifest, RouterEntry, SubmodelEntry
 from models.config import SupernetConfig
@@ -22,7 +23,8 @@ class CheckpointContents:
     `tensors` are named `supernet.*`, `router.*` and, when the config has a memory, `memory.offsets`
     (int32, num_items + 2), `memory.items` (int32, nnz), `memory.weights` (float32, nnz). `popular`
     holds (external id, score), best first. `golden` covers every served submodel. `data_until` is
-    an ISO 8601 time with a zone; `parent` the version this one was trained from.
+    an ISO 8601 time with a zone; `parent` the version this one was trained from. `elastic` says how
+    the item table may be narrowed, `specialized` how it was.
     """
 
     config: SupernetConfig
@@ -39,6 +41,8 @@ class CheckpointContents:
     data_until: str | None = None
     code_revision: str = ""
     parent: str | None = None
+    elastic: ElasticEntry | None = None
+    specialized: SpecializedEntry | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,10 +18,11 @@ from pydantic import (
     model_validator,
 )
 
+from models.checkpoint.elastic import ElasticEntry, SpecializedEntry
 from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.strict_json import parse_json
 from models.config import Submodel, SupernetConfig
-from models.lengths import check_length
+from models.lengths import buckets, check_length
 
 FORMAT_VERSION: Final = 1
 MANIFEST_FILE: Final = "manifest.json"
@@ -125,7 +126,8 @@ class Manifest(BaseModel):
     """`manifest.json`: frozen, every key known, checked against itself.
 
     `architecture` is `SupernetConfig.to_json`; `submodels` is the served set by rising cost and
-    ends with the full network; `repeats` says that people consume the same item again.
+    ends with the full network; `repeats` says that people consume the same item again. `elastic`
+    says how the item table may be narrowed, `specialized` how it was.
     """
 
     model_config = _STRICT
@@ -143,6 +145,8 @@ class Manifest(BaseModel):
     metrics: dict[str, float]
     training: dict[str, JsonValue]
     repeats: bool
+    elastic: ElasticEntry | None = None
+    specialized: SpecializedEntry | None = None
 
     @property
     def config(self) -> SupernetConfig:
@@ -200,10 +204,25 @@ class Manifest(BaseModel):
         costs = [entry.flops for entry in self.submodels]
         if costs != sorted(costs):
             raise ValueError("served submodels must stand by rising FLOPs")
+        self._check_elastic()
         choices = self.router.submodels
         if len(set(choices)) != len(choices) or not set(choices) <= set(names):
             raise ValueError("the router may choose only served submodels, each once")
         return self
+
+    def _check_elastic(self) -> None:
+        config, elastic = self.config, self.elastic
+        if elastic is None:
+            return
+        if self.specialized is not None or config.table is not None:
+            raise ValueError("an elastic table is stored whole and not specialised")
+        if elastic.stops[-1] != config.rows or elastic.widths[-1] != config.emb_width:
+            raise ValueError("elastic must end with the table's last row and whole width")
+        routed = len(self.router.submodels)
+        if any(len(row) != routed for row in elastic.routing.quality):
+            raise ValueError("elastic.routing must list the router's submodels")
+        if not set(elastic.routing.buckets) <= set(buckets(config.max_length)):
+            raise ValueError("elastic.routing.buckets must be padded lengths")
 
 
 def check_architecture(values: dict[str, Any]) -> SupernetConfig:

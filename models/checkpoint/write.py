@@ -168,6 +168,8 @@ def _manifest(
             metrics=dict(contents.metrics),
             training=_plain(contents.training),
             repeats=contents.repeats,
+            elastic=contents.elastic,
+            specialized=contents.specialized,
         )
     except ValidationError as error:
         raise refused_manifest(error) from None

@@ -16,7 +16,17 @@ from models.checkpoint.store import current
 from tests.models.published import publish_random
 
 PROJECT = Path(__file__).parents[2]
-NAMES = ("train", "evaluate", "serve", "checkpoints", "demo-data", "demo", "plan", "top")
+NAMES = (
+    "train",
+    "specialize",
+    "evaluate",
+    "serve",
+    "checkpoints",
+    "demo-data",
+    "demo",
+    "plan",
+    "top",
+)
 ACTIONS = ("list", "show", "verify", "pin", "rollback")
 Call = Callable[..., tuple[int, str, str]]
 

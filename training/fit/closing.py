@@ -11,6 +11,8 @@ from training.fit.config import TrainConfig
 from training.fit.fitted import Fitted
 from training.fit.gains import fit_gains
 from training.fit.loop import fit
+from training.fit.sandwich import SandwichStep
+from training.fit.step import MakeStep
 from training.progress import Progress
 
 _CLOSING_RATE = 0.3
@@ -48,8 +50,12 @@ def close(
     exclude_seen: bool,
     progress: Progress,
     should_stop: Callable[[], bool],
+    make_step: MakeStep = SandwichStep,
 ) -> Fitted:
-    """Return the model after the closing epochs on everybody, held-out users included."""
+    """Return the model after the closing epochs on everybody, held-out users included.
+
+    `make_step` makes the steps of the method that has trained so far.
+    """
     if not config.closing_epochs:
         return fitted
     progress.log("closing: everybody's interactions, at a lower rate")
@@ -69,6 +75,7 @@ def close(
         progress=progress,
         should_stop=should_stop,
         initial=fitted.supernet.state_dict(),
+        make_step=make_step,
     )
     return replace(
         closed,

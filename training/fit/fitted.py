@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from models.memory import TransitionMemory
 from models.router import Router
 from models.supernet import Supernet
+from training.elastic.narrow import Calibration
 from training.fit.resume import ResumeDirectory
 
 
@@ -53,3 +54,5 @@ class Fitted:
     """Where the run is written down; clear it when its result is safe."""
     router: Router | None = None
     """Trained along with the network, where the method does so."""
+    calibration: Calibration | None = None
+    """How rows are narrowed, where the table is elastic."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from models.network import NetworkWeights
 from models.supernet import Supernet
+from models.table.table import ItemTable
 from training.fit.scored_table import ScoredTable, accumulate
 
 
@@ -72,7 +73,11 @@ class MemoryEntries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One submodel's part in a step: its weights and query vectors of the leading positions."""
+    """One network's part in a step: its weights and query vectors of the leading positions.
+
+    Weights with another item bias than the supernet's own are scored with their own table, too;
+    all others share the supernet's.
+    """
 
     weights: NetworkWeights
     query_PE: Tensor
@@ -96,9 +101,13 @@ def head_backward(
     """
     teacher_positions = len(targets_P)
     num_columns = len(columns.items_C)
-    table = ScoredTable(supernet.item_table, columns.items_C)
-    bias_C = supernet.item_bias.detach().index_select(0, columns.items_C)
-    grad_bias_C = torch.zeros_like(bias_C)
+    shared = _Output(supernet.item_table, supernet.item_bias, columns)
+    outputs = [
+        shared
+        if member.weights.item_bias_V is supernet.item_bias
+        else _Output(member.weights.table, member.weights.item_bias_V, columns)
+        for member in members
+    ]
     queries = [member.query_PE.detach() for member in members]
     grads = [torch.zeros_like(query) for query in queries]
     gains = [float(member.weights.memory_gain.detach()) for member in members]
@@ -116,7 +125,7 @@ def head_backward(
             if rows <= 0:
                 continue
             query = queries[index][start : start + rows]
-            scores = table.scores(query, bias_C)
+            scores = outputs[index].scores(query)
             if evidence is not None:
                 scores.add_(evidence[:rows], alpha=gains[index])
             own = scores.gather(1, place[:rows])
@@ -132,22 +141,48 @@ def head_backward(
                 shares.sub_(teacher[:rows], alpha=distillation)
                 _subtract_target(shares, place[:rows], 1.0 - distillation)
             gradient = shares.mul_(1 / len(queries[index]))
-            table.backward(gradient, query, grads[index][start : start + rows])
-            grad_bias_C += gradient.sum(0)
+            outputs[index].backward(gradient, query, grads[index][start : start + rows])
             if evidence is not None:
                 grad_gains[index] += float(
                     torch.dot(gradient.view(-1), evidence[:rows].reshape(-1))
                 )
-    table.accumulate()
-    whole = num_columns == len(supernet.item_bias)
-    accumulate(supernet.item_bias, None if whole else columns.items_C, grad_bias_C)
     roots = [member.query_PE for member in members]
     gradients = list(grads)
+    for output in dict.fromkeys((shared, *outputs)):
+        for tensor, gradient in output.accumulate():
+            roots.append(tensor)
+            gradients.append(gradient)
     if memory is not None:
         roots += [member.weights.memory_gain for member in members]
         gradients += [torch.tensor(value) for value in grad_gains]
     torch.autograd.backward(roots, gradients)
     return [loss / len(query) for loss, query in zip(losses, queries, strict=True)]
+
+
+class _Output:
+    """A table and its item bias at the scored columns, and their gradients."""
+
+    def __init__(self, table: ItemTable, item_bias_V: Tensor, columns: Columns) -> None:
+        self._table = ScoredTable(table, columns.items_C)
+        self._item_bias_V = item_bias_V
+        whole = len(columns.items_C) == len(item_bias_V)
+        self._rows = None if whole else columns.items_C
+        self._bias_C = item_bias_V.detach().index_select(0, columns.items_C)
+        self._grad_C = torch.zeros_like(self._bias_C)
+
+    def scores(self, query_PE: Tensor) -> Tensor:
+        return self._table.scores(query_PE, self._bias_C)
+
+    def backward(self, gradient_PC: Tensor, query_PE: Tensor, grad_PE: Tensor) -> None:
+        self._table.backward(gradient_PC, query_PE, grad_PE)
+        self._grad_C += gradient_PC.sum(0)
+
+    def accumulate(self) -> list[tuple[Tensor, Tensor]]:
+        """Add the gradients to the parameters; return those of tensors computed from others."""
+        return [
+            *self._table.accumulate(),
+            *accumulate(self._item_bias_V, self._rows, self._grad_C),
+        ]
 
 
 def _evidence(

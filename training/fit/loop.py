@@ -199,6 +199,7 @@ class _Run:
             held_U=self.held_U,
             resume=self.resume,
             router=self.step.router,
+            calibration=self.step.calibration,
         )
 
     def _grow(self) -> None:

@@ -14,7 +14,7 @@ thousand cases mostly is not: price 0 leads to the largest, a rising price to th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.router import Router
+from models.router import TABLE_FEATURES, Router
 
 HIDDEN = 32
 _FOLDS = 5
@@ -63,11 +63,18 @@ class RouterCases:
 
 
 def fit_router(
-    features_UC: Tensor, quality_US: Tensor, *, seed: int, extra: RouterCases | None = None
+    features_UC: Tensor,
+    quality_US: Tensor,
+    *,
+    seed: int,
+    extra: RouterCases | None = None,
+    reads_table: bool = True,
 ) -> RouterFit:
     """Fit on (U, C) float32 features and (U, S) float32 observed qualities, 1 / log2(1 + rank).
 
-    `extra` cases help every fold to learn, and are none of those that are predicted.
+    `extra` cases help every fold to learn, and are none of those that are predicted. Without
+    `reads_table` the router learns from everything but the item table, and goes on to predict the
+    same where the table is narrowed.
 
     What a user finds hard with every submodel cannot be routed away, so the target is each
     user's deviation from the mean over submodels; the constant mean quality per submodel is added
@@ -76,6 +83,10 @@ def fit_router(
     users, _ = quality_US.shape
     if users < 2:
         raise ValueError(f"{users} users are too few to fit a router; bring more data")
+    if not reads_table:
+        features_UC = _without_table(features_UC)
+        if extra is not None:
+            extra = replace(extra, features=_without_table(extra.features))
     mean_S = torch.from_numpy(rising(quality_US.mean(0).numpy()))
     target_US = RouterCases(features=features_UC, quality=quality_US).targets()
     spread = target_US.std().clamp(min=1e-8)
@@ -103,6 +114,8 @@ def fit_router(
         torch.cat([features_UC, more_NC]), torch.cat([target_US, more_NS]) / spread, generator
     )
     with torch.no_grad():
+        if not reads_table:
+            router.hidden.weight[:, list(TABLE_FEATURES)] = 0.0
         router.output.weight.mul_(shrinkage * spread)
         router.output.bias.mul_(shrinkage * spread).add_(mean_S)
     return RouterFit(
@@ -113,21 +126,32 @@ def fit_router(
     )
 
 
+def _without_table(features_UC: Tensor) -> Tensor:
+    features_UC = features_UC.clone()
+    features_UC[:, list(TABLE_FEATURES)] = 0.0
+    return features_UC
+
+
 def rising(mean_S: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the closest means that rise with their place, at least by a trifle each.
 
     Neighbours out of order are pooled to their average (isotonic regression, equal weights).
     """
+    steps = _LEAST_RISE * np.arange(len(mean_S))
+    risen: NDArray[np.float32] = (pooled(mean_S) + steps).astype(np.float32)
+    return risen
+
+
+def pooled(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the closest values that never fall: neighbours out of order have their average."""
     pools: list[tuple[float, int]] = []
-    for value in mean_S.tolist():
+    for value in values.tolist():
         total, count = value, 1
         while pools and pools[-1][0] / pools[-1][1] >= total / count:
             before, size = pools.pop()
             total, count = total + before, count + size
         pools.append((total, count))
-    pooled = np.concatenate([np.full(count, total / count) for total, count in pools])
-    risen: NDArray[np.float32] = (pooled + _LEAST_RISE * np.arange(len(mean_S))).astype(np.float32)
-    return risen
+    return np.concatenate([np.full(count, total / count) for total, count in pools])
 
 
 def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -> Router:

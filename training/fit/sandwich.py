@@ -5,16 +5,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.config import Submodel
 from models.memory import TransitionMemory
-from models.network import encode_all
+from models.network import NetworkWeights, encode_all
 from models.supernet import Supernet
 from training.fit.config import TrainConfig
 from training.fit.growth import within
@@ -33,13 +33,16 @@ class SandwichStep(Step):
         config: TrainConfig,
         memories: Sequence[TransitionMemory] | None,
         popularity_V: Tensor,
+        *,
+        more: Mapping[str, nn.Module] | None = None,
     ) -> None:
-        super().__init__(supernet, config, {"": supernet})
+        """Train the supernet and, with it, every parameter of `more`; see `Step`."""
+        super().__init__(supernet, config, {"": supernet, **(more or {})})
         self.memories = memories
         self._columns = ScoredColumns(supernet.config.num_items, config, popularity_V)
 
     def __call__(self, batch: Batch, fold: int, generator: np.random.Generator) -> list[float]:
-        """Take one step; return the mean cross-entropy of each submodel drawn, largest first."""
+        """Take one step; return the mean cross-entropy of each network drawn, largest first."""
         self._warm_up()
         draws = torch.Generator().manual_seed(int(generator.integers(2**62)))
         torch.manual_seed(int(generator.integers(2**62)))  # dropout draws from the global state
@@ -49,11 +52,10 @@ class SandwichStep(Step):
         targets_P = batch.targets_BL.reshape(-1).index_select(0, places_P)
         student_positions = max(1, math.ceil(self.config.student_share * len(places_P)))
         members: list[Member] = []
-        for submodel in self._draw(generator):
-            weights = self.supernet.slice(submodel)
+        for weights in self._networks(generator):
             encoded_BLE = encode_all(weights, batch.item_ids_BL, dropout=self._dropout)
             chosen = places_P if not members else places_P[:student_positions]
-            flat = encoded_BLE.view(-1, submodel.emb_width).index_select(0, chosen)
+            flat = encoded_BLE.view(-1, weights.submodel.emb_width).index_select(0, chosen)
             members.append(Member(weights=weights, query_PE=flat))
         self.optimizer.zero_grad(set_to_none=True)
         losses = head_backward(
@@ -67,6 +69,10 @@ class SandwichStep(Step):
         )
         self._update()
         return losses
+
+    def _networks(self, generator: np.random.Generator) -> list[NetworkWeights]:
+        """Return the networks of one step, the teacher first."""
+        return [self.supernet.slice(submodel) for submodel in self._draw(generator)]
 
     def _draw(self, generator: np.random.Generator) -> list[Submodel]:
         grid = [one for one in self.supernet.config.submodels if within(one, self.top)]

@@ -94,28 +94,39 @@ class ScoredTable:
             grad_PE.addmm_(grad_PR, one.projection_RE[:, :columns])
             one.grad_RE[:, :columns].addmm_(grad_PR.T, query_PE)
 
-    def accumulate(self) -> None:
-        """Add what was summed to the gradients of the table's tensors, through views if need be."""
+    def accumulate(self) -> list[tuple[Tensor, Tensor]]:
+        """Add what was summed to the gradients of the table's parameters.
+
+        Returned are tensors that are computed from parameters, with their gradients: to be handed
+        to one backward pass together, since they may share what they are computed from.
+        """
+        rest = []
         for one in self._parts:
-            accumulate(one.part.rows_NR, one.places_C, one.grad_CR)
+            rest += accumulate(one.part.rows_NR, one.places_C, one.grad_CR)
             if one.part.projection_RE is not None:
                 assert one.grad_RE is not None
-                accumulate(one.part.projection_RE, None, one.grad_RE)
+                rest += accumulate(one.part.projection_RE, None, one.grad_RE)
+        return rest
 
 
-def accumulate(tensor: Tensor, rows: Tensor | None, gradient: Tensor) -> None:
-    """Add `gradient` to that of `tensor`, of all its rows (None) or of distinct `rows`."""
+def accumulate(
+    tensor: Tensor, rows: Tensor | None, gradient: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """Add `gradient` to that of a parameter, of all its rows (None) or of distinct `rows`.
+
+    A tensor that is computed from others is returned with its whole gradient instead.
+    """
     if not tensor.is_leaf:
         if rows is not None:
             gradient = torch.zeros_like(tensor).index_add_(0, rows, gradient)
-        torch.autograd.backward([tensor], [gradient])
-        return
+        return [(tensor, gradient)]
     if tensor.grad is None:
         tensor.grad = torch.zeros_like(tensor)
     if rows is None:
         tensor.grad += gradient
     else:
         tensor.grad.index_add_(0, rows, gradient)
+    return []
 
 
 def _inner(one: _Scored, query_PE: Tensor) -> tuple[Tensor, int]:

@@ -18,6 +18,7 @@ from models.memory import TransitionMemory
 from models.router import Router
 from models.supernet import Supernet
 from training.data.split import EvalCases
+from training.elastic.narrow import Calibration
 from training.fit.config import TrainConfig
 from training.fit.windows import Batch
 from training.sparse.config import SparseConfig
@@ -28,11 +29,13 @@ from training.sparse.pools import make_pools
 class Step(ABC):
     """Holds weights, optimiser and averaged weights; calling it takes one step.
 
-    No submodel beyond `top` is trained. `router` is set where the method trains one along.
+    No submodel beyond `top` is trained. `router` is set where the method trains one along,
+    `calibration` where the table is elastic.
     """
 
     router: Router | None = None
     sparse: SparseController | None = None
+    calibration: Calibration | None = None
 
     def __init__(
         self, supernet: Supernet, config: TrainConfig, modules: Mapping[str, nn.Module]

@@ -61,8 +61,13 @@ class Held:
         least = float(cost_US.min(1).mean())
         budgets = np.geomspace(least, max(most, least), POINTS)[1:-1]
         found = [price_for_budget(self.quality_US, cost_US, budget=float(b)) for b in budgets]
-        cheapest = price_for_budget(self.quality_US, cost_US, budget=least * (1 + 1e-12))
-        return np.unique([0.0, *found, cheapest])
+        return np.unique([0.0, *found, self.highest_price()])
+
+    def highest_price(self) -> float:
+        """Return the least price at which everybody gets the cheapest submodel."""
+        cost_US = self.cost_US / self.unit
+        least = float(cost_US.min(1).mean())
+        return price_for_budget(self.quality_US, cost_US, budget=least * (1 + 1e-12))
 
     def frontier(self, prices: Floats | None = None) -> list[FrontierPoint]:
         """Return one point per price, ascending; the cost never rises with the price."""

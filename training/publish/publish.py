@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from models.checkpoint.contents import CheckpointContents
+from models.checkpoint.elastic import ElasticEntry
 from models.checkpoint.manifest import PricePoint, RouterEntry, SubmodelEntry
 from models.checkpoint.store import current
 from models.checkpoint.write import write_checkpoint
@@ -39,6 +40,7 @@ def publish(
     training: Mapping[str, Any],
     repeats: bool,
     make_current: bool = True,
+    elastic: ElasticEntry | None = None,
 ) -> str:
     """Return the new version; CheckpointError when it cannot be written.
 
@@ -72,8 +74,9 @@ def publish(
             if interactions.has_times
             else None
         ),
-        code_revision=_revision(),
+        code_revision=revision(),
         parent=current(root) if root.is_dir() else None,
+        elastic=elastic,
     )
     return write_checkpoint(root, contents, make_current=make_current)
 
@@ -110,7 +113,8 @@ def submodel_entries(ranker: Ranker) -> list[SubmodelEntry]:
     return entries
 
 
-def _revision() -> str:
+def revision() -> str:
+    """Return what made a checkpoint: the distribution and its version."""
     try:
         return f"canet-serve {version('canet-serve')}"
     except PackageNotFoundError:

@@ -31,15 +31,20 @@ class Routed:
     """The ranker as it will be served, and what validation showed.
 
     `quality_US` is what the router says of validation cases it never saw, `points` the price curve
-    on it; `validation_ndcg_S` float64 is the
-    mean NDCG@10 of each served submodel on validation.
+    on it; `ndcg_US` float64 is the NDCG@10 of each served submodel on them.
     """
 
     ranker: Ranker
     quality_US: NDArray[np.float32]
     points: list[FrontierPoint]
     price: float
-    validation_ndcg_S: NDArray[np.float64]
+    ndcg_US: NDArray[np.float64]
+
+    @property
+    def validation_ndcg(self) -> NDArray[np.float64]:
+        """Mean NDCG@10 of each served submodel on validation, (S,) float64."""
+        mean_S: NDArray[np.float64] = self.ndcg_US.mean(0)
+        return mean_S
 
 
 def route(
@@ -52,8 +57,11 @@ def route(
     exclude_seen: bool,
     seed: int,
     progress: Progress,
+    reads_table: bool = True,
 ) -> Routed:
     """Fit the router on validation cases, and on the lessons of held-out users; set the price.
+
+    An elastic table needs a router that does not read it (`reads_table`, see `fit_router`).
 
     With a `budget` the price meets that share of the full network's FLOPs; without one it is
     the cheapest that keeps validation NDCG@10 within half a percent, or one standard error, of the
@@ -70,7 +78,11 @@ def route(
             features=router_view(bare, lessons.cases)[0], quality=lessons.quality_NS
         )
     router = fit_router(
-        features_UC, torch.from_numpy(smooth_US.astype(np.float32)), seed=seed, extra=extra
+        features_UC,
+        torch.from_numpy(smooth_US.astype(np.float32)),
+        seed=seed,
+        extra=extra,
+        reads_table=reads_table,
     )
     ranker = Ranker(fitted.supernet, fitted.memory, router.router, served)
     progress.log(
@@ -126,7 +138,7 @@ def priced(
         quality_US=quality_US,
         points=points,
         price=price,
-        validation_ndcg_S=ndcg_US.mean(0),
+        ndcg_US=ndcg_US,
     )
 
 

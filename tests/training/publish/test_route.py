@@ -70,7 +70,7 @@ def test_served_ends_with_the_full_network_and_the_router_fits_it() -> None:
     served = found.ranker.served
     assert 4 <= len(served) <= 6
     assert served[-1] == CONFIG.largest
-    assert found.validation_ndcg_S.shape == (len(served),)
+    assert found.validation_ndcg.shape == (len(served),)
     assert found.quality_US.shape == (80, len(served))
     assert found.price in {point.price for point in found.points}
 

@@ -1,0 +1,115 @@
+"""What a manifest says of an elastic table: how it may be narrowed, and what that was seen to cost.
+
+With it a checkpoint can be made smaller without data and without training (`canet specialize`).
+"""
+
+# G item groups, W widths, U cases, S submodels
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+MAX_GROUPS: Final = 256
+MAX_WIDTHS: Final = 64
+MAX_SAMPLE: Final = 1_000
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, Field(ge=1, lt=2**31)]
+Row = Annotated[tuple[float, ...], Field(max_length=MAX_WIDTHS)]
+Matrix = Annotated[tuple[Row, ...], Field(min_length=1, max_length=MAX_GROUPS)]
+Scores = Annotated[tuple[float, ...], Field(max_length=4096)]
+
+SEARCHES: Final = ("knapsack", "evolution", "random", "uniform", "popularity")
+Search = Literal["knapsack", "evolution", "random", "uniform", "popularity"]
+
+
+class RoutingSample(BaseModel):
+    """Validation cases as the router saw them: from these the price curve is drawn again.
+
+    `buckets` are padded lengths; `quality` and `ndcg_10` (U, S) stand in the order of the router's
+    submodels: what a router that had not seen the case expected, and what came with whole rows.
+    """
+
+    model_config = _STRICT
+
+    buckets: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_SAMPLE)]
+    quality: Annotated[tuple[Scores, ...], Field(max_length=MAX_SAMPLE)]
+    ndcg_10: Annotated[tuple[Scores, ...], Field(max_length=MAX_SAMPLE)]
+
+    @model_validator(mode="after")
+    def _check(self) -> RoutingSample:
+        sizes = {len(row) for row in (*self.quality, *self.ndcg_10)}
+        if not len(self.buckets) == len(self.quality) == len(self.ndcg_10) or len(sizes) != 1:
+            raise ValueError("buckets, quality and ndcg_10 must list the same cases and submodels")
+        return self
+
+
+class ElasticEntry(BaseModel):
+    """Item groups in row order, the widths that each may have, and measurements on validation.
+
+    `stops` are exclusive table rows, the last is the table's end; `widths` ascend to the whole
+    embedding. With group g at width w its rows are multiplied by exp(scale[g][w]) and bias[g][w]
+    is added to its scores; both are 0 at the whole width.
+
+    `ndcg_10[g][w]`: of the served network on `cases` validation cases with that group alone
+    narrowed; `uniform_ndcg_10[w]`: with all groups at one width; `exposure[w][g]`: the group's
+    share of the top 10 then. `traffic[g]` is its share of the training interactions.
+    """
+
+    model_config = _STRICT
+
+    stops: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_GROUPS)]
+    widths: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_WIDTHS)]
+    scale: Matrix
+    bias: Matrix
+    cases: Whole
+    ndcg_10: Matrix
+    uniform_ndcg_10: Row
+    exposure: Annotated[
+        tuple[Annotated[tuple[Share, ...], Field(max_length=MAX_GROUPS)], ...],
+        Field(max_length=MAX_WIDTHS),
+    ]
+    traffic: Annotated[tuple[Share, ...], Field(max_length=MAX_GROUPS)]
+    routing: RoutingSample
+
+    @model_validator(mode="after")
+    def _check(self) -> ElasticEntry:
+        groups, widths = len(self.stops), len(self.widths)
+        for name in ("stops", "widths"):
+            if any(one >= other for one, other in pairwise(getattr(self, name))):
+                raise ValueError(f"{name} must rise")
+        for name in ("scale", "bias", "ndcg_10"):
+            matrix: tuple[tuple[float, ...], ...] = getattr(self, name)
+            if len(matrix) != groups or any(len(row) != widths for row in matrix):
+                raise ValueError(f"{name} must hold a number for each group and width")
+        if any(row[-1] for row in (*self.scale, *self.bias)):
+            raise ValueError("scale and bias must be 0 at the whole width")
+        if len(self.uniform_ndcg_10) != widths or len(self.traffic) != groups:
+            raise ValueError("uniform_ndcg_10 needs a number a width, traffic one a group")
+        if len(self.exposure) != widths or any(len(row) != groups for row in self.exposure):
+            raise ValueError("exposure must hold a share for each width and group")
+        return self
+
+
+class SpecializedEntry(BaseModel):
+    """How a checkpoint was made from an elastic one: `widths[g]` of each group of `source`.
+
+    `table_bytes` is what item vectors, biases and the blocks' index take, at most `budget_bytes`.
+    `expected_ndcg_10` is what the source's measurements say of these widths on validation;
+    `measured_ndcg_10` what validation showed, where data was given.
+    """
+
+    model_config = _STRICT
+
+    source: Annotated[str, Field(min_length=1, max_length=64)]
+    search: Search
+    budget_bytes: Annotated[int, Field(ge=1, lt=2**63)]
+    table_bytes: Annotated[int, Field(ge=1, lt=2**63)]
+    widths: Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_GROUPS)]
+    expected_ndcg_10: float
+    measured_ndcg_10: Share | None = None

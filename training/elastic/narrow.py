@@ -1,0 +1,90 @@
+"""Narrow a whole table: leading columns, scaled and shifted so that wide and narrow rows compare.
+
+A row that loses columns loses spread of its scores, and would lose its places in every top 10 (or
+gain them) to rows that keep more. So each group has, for each width, a scale of its rows and a
+bias of its scores, learned with the table. Both disappear into the rows and the item bias: what is
+served is a plain table.
+"""
+
+# V catalog rows with padding, E embedding width, G item groups, W widths, N rows, R their numbers
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.checkpoint.elastic import ElasticEntry
+from models.table.table import ItemTable, TablePart
+from training.elastic.config import Choice, ElasticConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowing:
+    """How to narrow: scale_GW float32 (logarithms) and bias_GW float32, 0 in the last column."""
+
+    elastic: ElasticConfig
+    scale_GW: Tensor
+    bias_GW: Tensor
+
+    def __call__(
+        self, table: ItemTable, item_bias_V: Tensor, choice_G: Choice
+    ) -> tuple[ItemTable, Tensor]:
+        """Return the narrowed table, a part for each group, and its item bias; differentiable.
+
+        Groups at the whole width are views. `table` must be stored whole.
+        """
+        assert table.is_dense, "only a table that is stored whole can be narrowed"
+        # Split, not sliced: the gradient of the whole is then put together once.
+        groups = torch.split(table.parts[0].rows_NR, self.elastic.sizes.tolist())
+        parts = []
+        for group, (start, rows_NE) in enumerate(zip(self.elastic.starts, groups, strict=True)):
+            place = int(choice_G[group])
+            rows_NR = rows_NE[:, : self.elastic.widths[place]]
+            if place < len(self.elastic.widths) - 1:
+                rows_NR = rows_NR * self.scale_GW[group, place].exp()
+            parts.append(TablePart(start, rows_NR))
+        shift_G = self.bias_GW[torch.arange(len(choice_G)), torch.from_numpy(choice_G)]
+        shift_V = shift_G.repeat_interleave(torch.from_numpy(self.elastic.sizes))
+        return ItemTable(tuple(parts), table.emb_width), item_bias_V + shift_V
+
+
+class Calibration(nn.Module):
+    """The learned scales and biases of every width but the whole one; they start at 0."""
+
+    def __init__(self, elastic: ElasticConfig) -> None:
+        super().__init__()
+        self.elastic = elastic
+        narrower = len(elastic.stops), len(elastic.widths) - 1
+        self.scale = nn.Parameter(torch.zeros(narrower))
+        self.bias = nn.Parameter(torch.zeros(narrower))
+
+    def narrowing(self) -> Narrowing:
+        """Return how to narrow with these parameters; differentiable."""
+        whole = torch.zeros(len(self.elastic.stops), 1)
+        return Narrowing(
+            elastic=self.elastic,
+            scale_GW=torch.cat([self.scale, whole], 1),
+            bias_GW=torch.cat([self.bias, whole], 1),
+        )
+
+
+def narrowing_of(entry: ElasticEntry) -> Narrowing:
+    """Return how a checkpoint's table is narrowed."""
+    return Narrowing(
+        elastic=ElasticConfig(stops=entry.stops, widths=entry.widths),
+        scale_GW=torch.tensor(entry.scale, dtype=torch.float32),
+        bias_GW=torch.tensor(entry.bias, dtype=torch.float32),
+    )
+
+
+def merged(table: ItemTable) -> ItemTable:
+    """Return the table with neighbouring parts of one width as one, contiguous."""
+    parts: list[TablePart] = []
+    for part in table.parts:
+        if parts and parts[-1].width == part.width:
+            before = parts.pop()
+            part = TablePart(before.start, torch.cat([before.rows_NR, part.rows_NR]))
+        parts.append(part)
+    return ItemTable(tuple(parts), table.emb_width).contiguous()
