@@ -44,9 +44,9 @@ class TablePart:
 
     def query(self, query_BE: Tensor) -> Tensor:
         """Return query_BR: what the part's rows are multiplied by."""
-        if self.projection_RE is None:
-            return query_BE[:, : self.width]
-        return query_BE @ self.projection_RE.T
+        if self.projection_RE is not None:
+            return query_BE @ self.projection_RE.T
+        return query_BE if query_BE.shape[1] == self.width else query_BE[:, : self.width]
 
     def embeddings(self, rows_MR: Tensor, emb_width: int) -> Tensor:
         """Return the (M, emb_width) embeddings of rows of this part."""
