@@ -25,7 +25,9 @@ from torch import Tensor, nn
 from bench.machine import machine
 from bench.report import Report, Value
 from bench.synthetic_checkpoint import SyntheticModel
-from models.body import Body, Floats, Ids, TorchBody, newest_mask
+from models.arrays import Floats, Ids
+from models.backbone.contract import NewestLayers
+from models.body import Body, TorchBody
 from models.config import Submodel
 from models.network import NetworkWeights
 from models.onnx_body import OnnxBody
@@ -43,37 +45,32 @@ class _Module(nn.Module):
         super().__init__()
         self._body = TorchBody(weights)
 
-    def forward(self, embedded_BLE: Tensor, newest_B: Tensor, mask_B1L: Tensor) -> Tensor:
-        return self._body.forward(embedded_BLE, newest_B, mask_B1L)
+    def forward(self, embedded_BLE: Tensor, places_B2: Tensor, mask_B1L: Tensor) -> Tensor:
+        return self._body.forward({"embedded": embedded_BLE, "places": places_B2, "mask": mask_B1L})
 
 
 @dataclass(frozen=True, slots=True)
 class _TensorBody:
     """A compiled function of tensors as a body."""
 
-    function: Callable[[Tensor, Tensor, Tensor], Tensor]
+    function: Callable[..., Tensor]
+    newest: NewestLayers
 
     def __call__(self, embedded_BLE: Floats, lengths_B: Ids) -> Floats:
-        query_BE: Floats = self.function(*_tensors(embedded_BLE, lengths_B)).numpy()
+        feed = self.newest.feed(embedded_BLE, lengths_B)
+        query_BE: Floats = self.function(*map(torch.from_numpy, feed.values())).numpy()
         return query_BE
 
 
-def _tensors(embedded_BLE: Floats, lengths_B: Ids) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        torch.from_numpy(embedded_BLE),
-        torch.from_numpy(lengths_B - 1),
-        torch.from_numpy(newest_mask(lengths_B, embedded_BLE.shape[1])),
-    )
-
-
-def _example(weights: NetworkWeights) -> tuple[Tensor, Tensor, Tensor]:
+def _example(weights: NetworkWeights) -> tuple[Tensor, ...]:
     embedded_BLE = np.zeros((3, 7, weights.input_weight_DE.shape[1]), dtype=np.float32)
-    return _tensors(embedded_BLE, np.array([3, 5, 7]))
+    feed = weights.layers.newest().feed(embedded_BLE, np.array([3, 5, 7]))
+    return tuple(map(torch.from_numpy, feed.values()))
 
 
 def _torchscript(weights: NetworkWeights) -> Body:
     traced = torch.jit.trace(_Module(weights).eval(), _example(weights))  # type: ignore[no-untyped-call]
-    return _TensorBody(torch.jit.freeze(traced))
+    return _TensorBody(torch.jit.freeze(traced), weights.layers.newest())
 
 
 def _aot_inductor(weights: NetworkWeights) -> Body:
@@ -84,7 +81,7 @@ def _aot_inductor(weights: NetworkWeights) -> Body:
         path = str(Path(folder) / "body.pt2")
         inductor: Any = torch._inductor
         inductor.aoti_compile_and_package(program, package_path=path)
-        return _TensorBody(inductor.aoti_load_package(path))
+        return _TensorBody(inductor.aoti_load_package(path), weights.layers.newest())
 
 
 def _openvino(weights: NetworkWeights) -> Body:
@@ -94,13 +91,14 @@ def _openvino(weights: NetworkWeights) -> Body:
     model = openvino.convert_model(
         _Module(weights).eval(),
         example_input=_example(weights),
-        input=[([-1, -1, width],), ([-1],), ([-1, 1, -1],)],
+        input=[([-1, -1, width],), ([-1, 2],), ([-1, 1, -1],)],
     )
     options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    newest = weights.layers.newest()
     request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
     def run(embedded_BLE: Floats, lengths_B: Ids) -> Floats:
-        inputs = [embedded_BLE, lengths_B - 1, newest_mask(lengths_B, embedded_BLE.shape[1])]
+        inputs = list(newest.feed(embedded_BLE, lengths_B).values())
         query_BE: Floats = np.array(request.infer(inputs, share_inputs=True)[0])
         return query_BE
 

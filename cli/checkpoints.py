@@ -109,10 +109,12 @@ def _show(arguments: argparse.Namespace) -> int:
             f"specialised  from {done.source} to {done.table_bytes:,} of {done.budget_bytes:,} "
             f"bytes by {done.search}"
         )
+    print(f"backbone     {config.backbone}, layer sharing {config.layer_sharing}")
     print(f"price        {manifest.router.price:g}")
-    print("submodels    FLOPs at full length, share of the full network")
+    print("submodels    FLOPs at full length, share of the full network, bytes of the body")
     for entry in manifest.submodels:
-        print(f"  {entry.name:<14} {entry.flops:>14,}  {entry.flops_ratio:7.1%}")
+        body = "" if entry.body_bytes is None else f"  {entry.body_bytes:>12,}"
+        print(f"  {entry.name:<14} {entry.flops:>14,}  {entry.flops_ratio:7.1%}{body}")
     for name, value in sorted(manifest.metrics.items()):
         print(f"{name:<28} {value:.4f}")
     return 0

@@ -57,6 +57,27 @@ def add_grid_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_backbone_options(command: argparse.ArgumentParser) -> None:
+    """Add what stands between the tables, and which of its layers share weights."""
+    from models.config import BACKBONES
+    from models.layer_plan import SHARING
+
+    command.add_argument(
+        "--backbone",
+        choices=BACKBONES,
+        help="Transformer, or NextItNet's dilated causal convolutions, whose depths count residual "
+        "blocks of two (default: transformer; with --refresh the live model's)",
+    )
+    command.add_argument(
+        "--layer-sharing",
+        choices=SHARING,
+        help="layers that share one kernel, a block being two layers: the two of a block "
+        "(adjacent_layer), block with next block (adjacent_block), all blocks (cross_block), all "
+        "layers (cross_layer); fewer bytes, the same FLOPs (default: none; with --refresh the "
+        "live model's)",
+    )
+
+
 def ascending(text: str) -> tuple[int, ...]:
     """Argument type: ascending whole numbers of at least 1, commas between."""
     try:

@@ -9,7 +9,13 @@ from typing import Any
 
 from cli.elastic_options import add_elastic_options, elastic_plan
 from cli.errors import WRONG_ARGUMENTS, CommandError, explained
-from cli.options import add_data_options, add_grid_options, add_json_option, column_names
+from cli.options import (
+    add_backbone_options,
+    add_data_options,
+    add_grid_options,
+    add_json_option,
+    column_names,
+)
 from cli.progress import ConsoleProgress
 from cli.refresh import add_refresh_options
 from cli.refresh import run as run_refresh
@@ -47,6 +53,7 @@ def register(commands: Any) -> None:
     add_grid_options(command)
     add_table_options(command)
     add_elastic_options(command)
+    add_backbone_options(command)
     command.add_argument("--epochs", type=int, metavar="N", help="most epochs")
     command.add_argument(
         "--max-minutes", type=float, metavar="N", help="stop cleanly with the best so far"
@@ -95,6 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         "max_length": arguments.max_length,
         "table": table_wish(arguments),
         "elastic": elastic_plan(arguments),
+        "backbone": arguments.backbone,
+        "layer_sharing": arguments.layer_sharing,
         "seed": arguments.seed,
         "epochs": arguments.epochs,
         "max_seconds": 60 * arguments.max_minutes if arguments.max_minutes is not None else None,

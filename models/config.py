@@ -9,8 +9,10 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from models.layer_plan import layer_plan
 from models.table.layout import TableLayout, dense_layout
 
+BACKBONES = ("transformer", "nextitnet")
 _SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)(?:-l(\d+))?$")
 
 
@@ -80,8 +82,13 @@ class SupernetConfig:
     """The architecture of one supernet. Axes are ascending; the last entry is the full network.
 
     `num_items` counts real items; row 0 of every table is padding. `max_length` is the longest
-    history the network reads, in items. Every width is divisible by `2 * num_heads`, so that
-    each head's slice nests inside the head of the full network.
+    history the network reads, in items.
+
+    `backbone` names what stands between the tables: "transformer", where every width is divisible
+    by `2 * num_heads`, so that each head's slice nests inside the head of the full network; or
+    "nextitnet", dilated causal convolutions, whose depth counts residual blocks of two, the i-th
+    of dilation `dilations[i % len(dilations)]` and twice that. `layer_sharing` says which layers
+    share one kernel (`models/layer_plan.py`); norms and residual gains are each layer's own.
     """
 
     num_items: int
@@ -91,6 +98,9 @@ class SupernetConfig:
     emb_widths: tuple[int, ...]
     num_heads: int = 2
     ffn_multiplier: int = 4
+    backbone: str = "transformer"
+    dilations: tuple[int, ...] = (1, 4)
+    layer_sharing: str = "none"
     memory: MemoryConfig | None = MemoryConfig()
     table: TableLayout | None = None
     """The item table's blocks; None stores it whole."""
@@ -106,7 +116,16 @@ class SupernetConfig:
                 raise ValueError(f"{axis} is {values!r}; give at least one positive integer")
             if any(value < 1 for value in values) or list(values) != sorted(set(values)):
                 raise ValueError(f"{axis} is {values!r}; give ascending, distinct, positive values")
-        for width in self.widths:
+        if self.backbone not in BACKBONES:
+            raise ValueError(
+                f"backbone {self.backbone!r} is unknown; known are {', '.join(BACKBONES)}"
+            )
+        if not isinstance(self.dilations, tuple) or not self.dilations:
+            raise ValueError(f"dilations are {self.dilations!r}; give at least one")
+        for dilation in self.dilations:
+            _at_least("dilation", dilation, 1)
+        layer_plan(self.layer_sharing, 0)
+        for width in self.widths if self.backbone == "transformer" else ():
             if width % (2 * self.num_heads):
                 raise ValueError(
                     f"width {width} is not divisible by 2 * num_heads = {2 * self.num_heads}; "
@@ -119,6 +138,12 @@ class SupernetConfig:
     def depth(self) -> int:
         """Layers of the full network."""
         return self.depths[-1]
+
+    @property
+    def layer_plan(self) -> tuple[int, ...]:
+        """The kernel of each layer of the full network; a block of NextItNet is two layers."""
+        layers = self.depth * (2 if self.backbone == "nextitnet" else 1)
+        return layer_plan(self.layer_sharing, layers)
 
     @property
     def width(self) -> int:
@@ -187,8 +212,9 @@ class SupernetConfig:
         if missing:
             raise ValueError(f"architecture keys {missing} are missing")
         arguments = dict(values)
-        for axis in ("depths", "widths", "emb_widths"):
-            arguments[axis] = tuple(arguments[axis])
+        for axis in ("depths", "widths", "emb_widths", "dilations"):
+            if axis in arguments:
+                arguments[axis] = tuple(arguments[axis])
         if arguments.get("memory") is not None:
             arguments["memory"] = MemoryConfig(**arguments["memory"])
         if arguments.get("table") is not None:

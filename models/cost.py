@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.backbone.registry import backbone_of
 from models.config import Submodel, SupernetConfig
 from models.router import ROUTER_FEATURES
 from models.table.layout import FLOAT_BYTES
@@ -30,16 +31,14 @@ class Cost:
 def encoder_flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
     """Return the FLOPs of a body (`models/body.py`) for one history padded to `length`.
 
-    Charged is what it reads of it. The last layer attends from the newest position only, its
-    projections folded. Where the item table has projections, every item is charged the dearest.
+    Charged is what it reads of it, and what the newest position's output depends on. Where the
+    item table has projections, every item is charged the dearest.
     """
-    length = submodel.reads(length)
-    d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
-    across = config.num_heads * d
-    inner_layer = 2 * length * (3 * d * d + d * d + 2 * d * f) + 4 * length * length * d
-    last_layer = 2 * (2 * d * across + 2 * d * f) + 4 * length * across
+    length, backbone = submodel.reads(length), backbone_of(config)
+    d, e = submodel.width, submodel.emb_width
     lookup = 2 * length * config.layout.embed_multiply_adds(config.emb_width, e)
-    return lookup + 2 * length * e * d + (submodel.depth - 1) * inner_layer + last_layer + 2 * d * e
+    ends = 2 * backbone.reads(config, submodel, length) * e * d + 2 * d * e
+    return lookup + ends + backbone.flops(config, submodel, length)
 
 
 def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int = 0) -> int:
@@ -65,13 +64,16 @@ def full_cost(config: SupernetConfig, length: int, memory_flops: int = 0) -> Cos
 
 
 def parameter_counts(config: SupernetConfig, submodel: Submodel) -> dict[str, int]:
-    """Return the parameters a submodel reads: `table` (with item bias) and `body`."""
-    d, e, f = submodel.width, submodel.emb_width, config.ffn_multiplier * submodel.width
-    layer = 4 * d + 3 * d * d + 3 * d + d * d + d + 2 * d * f + f + d + 2
-    ends = config.max_length * e + d * e + d + 2 * d + e * d + e + 1
+    """Return the parameters a submodel reads: `table` (with item bias) and `body`.
+
+    A kernel that layers share is counted once.
+    """
+    d, e, backbone = submodel.width, submodel.emb_width, backbone_of(config)
+    positions = config.max_length * e if backbone.has_positions else 0
+    ends = positions + d * e + d + 2 * d + e * d + e + 1
     return {
         "table": sum(config.layout.parameters(config.emb_width, e)) + config.rows,
-        "body": submodel.depth * layer + ends,
+        "body": backbone.parameters(config, submodel) + ends,
     }
 
 

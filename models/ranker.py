@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.body import Floats, Ids
+from models.arrays import Floats, Ids
 from models.config import Submodel, SupernetConfig
 from models.cost import (
     Cost,
@@ -80,7 +80,10 @@ class Ranker:
         self._tables = tables
         for one in self.served:
             check_length(one, self.config.max_length)
-        self._positions = [weights.positions_LE.numpy() for weights in self._weights]
+        self._positions = [
+            None if weights.positions_LE is None else weights.positions_LE.numpy()
+            for weights in self._weights
+        ]
         self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
         self._look_up = RowLookup(self.table)
         self.item_bias_V = self._weights[-1].item_bias_V
@@ -170,10 +173,11 @@ class Ranker:
         reads = self.served[place].reads(item_ids_BL.shape[1])
         if reads < item_ids_BL.shape[1]:
             item_ids_BL, lengths_B = cut(item_ids_BL, lengths_B, reads)
-        positions_LE = self._positions[place][: item_ids_BL.shape[1]]
         # Whole rows first: a lookup in a view would copy the table.
-        embedded_BLE = self._look_up(item_ids_BL)[..., : positions_LE.shape[1]]
-        embedded_BLE = embedded_BLE + positions_LE
+        embedded_BLE = self._look_up(item_ids_BL)[..., : self.served[place].emb_width]
+        positions_LE = self._positions[place]
+        if positions_LE is not None:
+            embedded_BLE = embedded_BLE + positions_LE[: item_ids_BL.shape[1]]
         return self._bodies[place](embedded_BLE, lengths_B)
 
     def score_into(

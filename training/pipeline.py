@@ -105,8 +105,8 @@ def build(
     """Return a model that was fitted, routed and tested once; nothing is published.
 
     With a `parent` training starts from its weights, in its architecture, unless the plan names
-    a preset of another one or it knows too few of the items; it is not resumed then. Items keep
-    the parent's attributes where the plan names no file of them.
+    a preset, a backbone or a layer sharing of another one, or it knows too few of the items; it is
+    not resumed then. Items keep the parent's attributes where the plan names no file of them.
 
     Raises DataError or ValueError, as `train`.
     """

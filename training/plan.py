@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from models.config import SupernetConfig
 from training.canet.config import CanetConfig
 from training.data.columns import ColumnNames
 from training.data.profile import DataProfile
@@ -15,7 +16,8 @@ from training.fit.table_plan import TableWish
 from training.sparse.config import SparseConfig
 from training.sparse.smaller import smaller
 
-_GRID = ("depths", "widths", "emb_widths", "max_length")
+_GRID = ("depths", "widths", "emb_widths", "max_length", "layer_sharing")
+_LAYERS = ("backbone", "layer_sharing")
 _PLAN = ("epochs", "max_seconds", "threads", "sparse")
 METHODS = ("supernet", "canet")
 
@@ -28,6 +30,8 @@ class TrainPlan:
     one that keeps validation NDCG@10 within half a percent of the full network. `exclude_seen`
     defaults to whether users (almost) never repeat an item. `depths`, `widths`, `emb_widths` and
     `max_length` replace those of the preset; with one of each a plain network is trained.
+    `backbone` and `layer_sharing` are those of `SupernetConfig`; None is a Transformer that shares
+    nothing, or what the parent is.
 
     `table` asks for an item table in blocks; without it the table is whole, or laid out as the
     parent's.
@@ -52,6 +56,8 @@ class TrainPlan:
     max_length: int | None = None
     table: TableWish | None = None
     elastic: ElasticPlan | None = None
+    backbone: str | None = None
+    layer_sharing: str | None = None
     seed: int = 0
     epochs: int | None = None
     max_seconds: float | None = None
@@ -78,17 +84,37 @@ def preset_of(plan: TrainPlan, found: DataProfile, num_items: int) -> Preset:
         preset = canet.preset(num_items=num_items, seed=plan.seed)
         return replace(preset, train=replace(preset.train, **_given(plan, _PLAN)))
     preset = choose_preset(found, num_items=num_items, name=plan.preset, seed=plan.seed)
-    grid = replace(preset.supernet, **_given(plan, _GRID))
+    grid = replace(preset.supernet, **_given(plan, (*_GRID, "backbone")))
     if plan.sparse is not None and plan.sparse.method == "dense-small":
         grid = smaller(grid, plan.sparse.density)
     return replace(preset, supernet=grid, train=replace(preset.train, **_given(plan, _PLAN)))
+
+
+def beside_parent(
+    plan: TrainPlan, preset: Preset, parent: SupernetConfig
+) -> tuple[Preset, str | None]:
+    """Return the preset beside a parent's architecture, and what keeps it from the weights there.
+
+    Backbone and layer sharing are the parent's where the plan does not say, also when training
+    has to begin afresh.
+    """
+    own = {what: getattr(parent, what) for what in _LAYERS if getattr(plan, what) is None}
+    grid = replace(preset.supernet, dilations=parent.dilations, **own)
+    preset = replace(preset, supernet=grid)
+    for what in _LAYERS:
+        asked, has = getattr(grid, what), getattr(parent, what)
+        if asked != has:
+            return preset, f"{what.replace('_', ' ')} {asked} is asked for, the parent has {has}"
+    if plan.preset is not None and parent != replace(grid, table=parent.table):
+        return preset, f"preset {plan.preset} is not the parent's architecture"
+    return preset, None
 
 
 def canet_of(plan: TrainPlan) -> CanetConfig | None:
     """Return the published method's configuration with the plan's wishes, None for another method.
 
     ValueError for an unknown method, or for what the published method does not have: a preset,
-    sparse training, an elastic table.
+    another backbone than the Transformer, sparse training, an elastic table.
     """
     if plan.method not in METHODS:
         raise ValueError(f"method {plan.method!r} is unknown; known are {', '.join(METHODS)}")
@@ -106,6 +132,11 @@ def canet_of(plan: TrainPlan) -> CanetConfig | None:
         )
     if plan.elastic is not None:
         raise ValueError("method canet has no elastic table; leave --elastic out, or the method")
+    if plan.backbone not in (None, "transformer"):
+        raise ValueError(
+            f"method canet gates the heads and layers of a Transformer; backbone {plan.backbone!r} "
+            "has none: leave the backbone out, or use method supernet"
+        )
     return CanetConfig(**_given(plan, (*_GRID, "epochs")))
 
 

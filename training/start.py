@@ -15,7 +15,7 @@ from training.data.split import Split
 from training.fit.presets import Preset
 from training.fit.table_plan import with_table
 from training.fit.warm import warm_start
-from training.plan import TrainPlan
+from training.plan import TrainPlan, beside_parent
 from training.progress import Progress
 from training.sparse.inherit import inherited
 
@@ -42,8 +42,9 @@ def from_parent(
     """
     sparse = inherited(parent.manifest.training, plan.sparse)
     grid = parent.config.with_items(len(split.catalog))
-    if plan.preset is not None and grid != replace(preset.supernet, table=grid.table):
-        progress.log(f"training afresh: preset {plan.preset} is not the parent's architecture")
+    preset, obstacle = beside_parent(plan, preset, grid)
+    if obstacle is not None:
+        progress.log(f"training afresh: {obstacle}")
         return preset, None
     grid = with_table_of(grid, plan, split)
     if sparse is not None and sparse.unpacks(grid):

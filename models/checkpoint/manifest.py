@@ -83,7 +83,8 @@ class FileEntry(BaseModel):
 class SubmodelEntry(BaseModel):
     """One served submodel with its FLOPs at full length; a multiply-add counts as two.
 
-    `flops_ratio` is the total divided by the full network's encoder and scoring.
+    `flops_ratio` is the total divided by the full network's encoder and scoring. `body_bytes` is
+    what it reads beside the tables, a kernel that layers share once; older ones do not say.
     """
 
     model_config = _STRICT
@@ -93,6 +94,7 @@ class SubmodelEntry(BaseModel):
     flops_encoder: Flops
     flops_scoring: Flops
     flops_ratio: Annotated[float, Field(gt=0, le=4)]
+    body_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
 
     @property
     def flops(self) -> int:
@@ -233,6 +235,11 @@ def check_architecture(values: dict[str, Any]) -> SupernetConfig:
             raise ValueError(f"{axis} must be a list of at most {MAX_AXIS} integers")
         if not all(type(value) is int and value <= most for value in axis_values):
             raise ValueError(f"{axis} must hold integers of at most {most}")
+    dilations = values.get("dilations", [])
+    if not isinstance(dilations, list | tuple) or len(dilations) > MAX_AXIS:
+        raise ValueError(f"dilations must be a list of at most {MAX_AXIS} integers")
+    if not all(type(value) is int and value <= MAX_LENGTH for value in dilations):
+        raise ValueError(f"dilations must hold integers of at most {MAX_LENGTH}")
     try:
         config = SupernetConfig.from_json(values)
     except TypeError as error:

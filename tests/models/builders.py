@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from models.config import MemoryConfig, SupernetConfig
+from models.config import BACKBONES, MemoryConfig, SupernetConfig
+from models.layer_plan import SHARING
 from models.memory import TransitionMemory
 from models.router import ROUTER_FEATURES, Router
 from models.supernet import Supernet
@@ -12,7 +13,12 @@ from models.table.layout import TableBlock, TableLayout
 
 
 def small_config(
-    num_items: int = 40, *, memory: bool = True, table: TableLayout | None = None
+    num_items: int = 40,
+    *,
+    memory: bool = True,
+    backbone: str = "transformer",
+    layer_sharing: str = "none",
+    table: TableLayout | None = None,
 ) -> SupernetConfig:
     return SupernetConfig(
         num_items=num_items,
@@ -21,6 +27,8 @@ def small_config(
         widths=(8, 16, 24),
         emb_widths=(8, 12),
         num_heads=2,
+        backbone=backbone,
+        layer_sharing=layer_sharing,
         memory=MemoryConfig(window=3, row_limit=6) if memory else None,
         table=table,
     )
@@ -34,6 +42,7 @@ def layout(*blocks: tuple[int, int], projected: bool) -> TableLayout:
 PROJECTED = layout((8, 12), (20, 5), (41, 2), projected=True)
 """For `small_config()`: a block without projection, a narrow one, a narrower one."""
 PREFIXES = layout((8, 12), (20, 3), (33, 10), (41, 1), projected=False)
+COMBINATIONS = [(backbone, sharing) for backbone in BACKBONES for sharing in SHARING]
 
 
 def random_supernet(config: SupernetConfig, seed: int = 0, spread: float = 0.7) -> Supernet:

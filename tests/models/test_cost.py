@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.body import TorchBody
-from models.config import Submodel, SupernetConfig
+from models.config import BACKBONES, Submodel, SupernetConfig
 from models.cost import (
     encoder_flops,
     parameter_counts,
@@ -42,14 +42,17 @@ def counted(mode: FlopCounterMode) -> int:
     return int(mode.get_total_flops())
 
 
-@pytest.mark.parametrize("table", LAYOUTS)
+@pytest.mark.parametrize(
+    ("backbone", "table"),
+    [*(("transformer", table) for table in LAYOUTS), ("nextitnet", None), ("nextitnet", PROJECTED)],
+)
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
 def test_encoder_and_scoring_equal_torchs_counter(
-    submodel: Submodel, table: TableLayout | None
+    submodel: Submodel, backbone: str, table: TableLayout | None
 ) -> None:
-    config = replace(CONFIG, table=table)
+    config = replace(CONFIG, table=table, backbone=backbone)
     weights = extract(random_supernet(config), submodel)
-    for length in buckets(CONFIG.max_length):
+    for length in buckets(config.max_length):
         for batch in (1, 3):
             embedded_BLE = np.ones((batch, length, submodel.emb_width), dtype=np.float32)
             lengths_B = np.full(batch, length)
@@ -95,6 +98,27 @@ def test_a_worked_example_by_hand() -> None:
     assert scoring_flops(config, config.largest) == 2 * 2 * 4
 
 
+def test_a_worked_example_of_convolutions_by_hand() -> None:
+    """One block of dilation 1, width 4, embedding 2; a history padded to 20."""
+    config = SupernetConfig(
+        num_items=3,
+        max_length=20,
+        depths=(1,),
+        widths=(4,),
+        emb_widths=(2,),
+        backbone="nextitnet",
+        memory=None,
+    )
+    second = 2 * (1 * 12 * 4)  # one position, three taps of four channels
+    first = 2 * (3 * 12 * 4)  # the three positions that those taps meet
+    ends = 2 * (7 * 2 * 4) + 2 * (2 * 4)  # seven items lie within reach
+    assert encoder_flops(config, config.largest, 20) == second + first + ends
+    norms, kernels = 2 * 2 * 4, 2 * (3 * 4 * 4 + 4)
+    assert parameter_counts(config, config.largest)["body"] == norms + kernels + (
+        2 * 4 + 4 + 2 * 4 + 4 * 2 + 2 + 1
+    )
+
+
 def test_memory_is_charged_by_its_longest_row() -> None:
     memory = random_memory(CONFIG)
     assert isinstance(memory, TransitionMemory)
@@ -105,7 +129,9 @@ def test_memory_is_charged_by_its_longest_row() -> None:
     assert int(torch.bincount(rows).max()) * 2 <= memory.flops()
 
 
-def test_cost_grows_along_every_axis() -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_cost_grows_along_every_axis(backbone: str) -> None:
+    config = replace(CONFIG, backbone=backbone)
     for length in buckets(CONFIG.max_length):
         for small in CONFIG.submodels:
             for large in CONFIG.submodels:
@@ -115,8 +141,8 @@ def test_cost_grows_along_every_axis() -> None:
                     and small.width <= large.width
                     and small.emb_width <= large.emb_width
                 ):
-                    assert encoder_flops(CONFIG, small, length) < encoder_flops(
-                        CONFIG, large, length
+                    assert encoder_flops(config, small, length) < encoder_flops(
+                        config, large, length
                     )
 
 

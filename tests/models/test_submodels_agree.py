@@ -7,18 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.body import Floats, TorchBody
-from models.config import Submodel, SupernetConfig
+from models.arrays import Floats
+from models.backbone.transformer.layers import TransformerLayers, TransformerNewest
+from models.body import TorchBody
+from models.config import BACKBONES, Submodel
 from models.network import NetworkWeights, encode_all, score_all
 from models.onnx_body import OnnxBody, checked_body
 from models.ranker import Ranker, stack
 from models.submodel import extract
-from models.supernet import Block, Supernet
+from models.table.layout import TableLayout
 from models.table.table import ItemTable
 from tests.models.builders import (
+    COMBINATIONS,
     PREFIXES,
     PROJECTED,
     random_histories,
@@ -27,127 +32,97 @@ from tests.models.builders import (
     random_supernet,
     small_config,
 )
+from tests.models.naive import evidence, naive_scores
 
 CONFIG = small_config()
-CONFIGS = {
-    "whole": CONFIG,
-    "projected": small_config(table=PROJECTED),
-    "prefixes": small_config(table=PREFIXES),
-}
 TOLERANCE = 1e-5
 
 
-def close(left: Tensor, right: Tensor) -> None:
+def close(left: Tensor, right: Tensor, what: str = "") -> None:
     """Equal to 1e-5 of the scores' own scale, float32."""
     finite = torch.isfinite(right)
-    assert torch.equal(torch.isfinite(left), finite)
+    assert torch.equal(torch.isfinite(left), finite), what
     scale = max(1.0, float(right[finite].abs().max()))
-    assert float((left[finite] - right[finite]).abs().max()) <= TOLERANCE * scale
+    assert float((left[finite] - right[finite]).abs().max()) <= TOLERANCE * scale, what
 
 
 def embedded(weights: NetworkWeights, ids_BL: NDArray[np.int64]) -> Floats:
     """Item and position embeddings, as a body takes them."""
-    table_VE, positions_LE = weights.table.dense().numpy(), weights.positions_LE.numpy()
-    vectors_BLE: Floats = table_VE[ids_BL] + positions_LE[: ids_BL.shape[1]]
+    vectors_BLE: Floats = weights.table.dense().numpy()[ids_BL]
+    if weights.positions_LE is not None:
+        vectors_BLE = vectors_BLE + weights.positions_LE.numpy()[: ids_BL.shape[1]]
     return vectors_BLE
 
 
-def evidence(seed: int, history: list[int]) -> Tensor:
-    """The memory's evidence for every row, entry by entry."""
-    memory = random_memory(CONFIG, seed)
-    assert memory is not None
-    found = torch.zeros(CONFIG.num_items + 1)
-    for age, item in enumerate(reversed(history[-memory.config.window :]), start=1):
-        for place in range(int(memory.offsets[item]), int(memory.offsets[item + 1])):
-            found[memory.items[place]] += memory.weights[place] / age
-    return found
-
-
-def naive_table(supernet: Supernet) -> Tensor:
-    """Every embedding by its definition, row by row, straight from the full parameters."""
-    config, state = supernet.config, supernet.state_dict()
-    if config.table is None:
-        return supernet.table.detach()
-    rows = []
-    for place, block in enumerate(config.table.blocks):
-        for row in state[f"table_blocks.rows.{place}"]:
-            if config.table.projected and block.width < config.emb_width:
-                rows.append(row @ state[f"table_blocks.projections.{place}"])
-            else:
-                rows.append(torch.cat([row, torch.zeros(config.emb_width - block.width)]))
-    return torch.stack(rows)
-
-
-def naive_scores(
-    config: SupernetConfig, submodel: Submodel, seed: int, history: list[int]
-) -> Tensor:
-    """The definition, one history at a time, unpadded, straight from the full parameters."""
-    supernet = random_supernet(config, seed)
-    table_VE = naive_table(supernet)
-    e, d, k = submodel.emb_width, submodel.width, submodel.width // CONFIG.num_heads
-    norm = torch.nn.functional.layer_norm
-    ids = torch.tensor(history)
-    z = table_VE[ids, :e] + supernet.positions[: len(ids), :e]
-    z = z @ supernet.input_weight[:d, :e].T + supernet.input_bias[:d]
-    for block in list(supernet.blocks)[: submodel.depth]:
-        assert isinstance(block, Block)
-        y = norm(z, (d,), block.norm_attention_weight[:d], block.norm_attention_bias[:d])
-        mixed = torch.zeros(len(ids), d)
-        for head in range(CONFIG.num_heads):
-            q, key, v = (
-                y @ block.qkv_weight[part, head, :k, :d].T + block.qkv_bias[part, head, :k]
-                for part in range(3)
-            )
-            attention = q @ key.T / k**0.5
-            future = torch.ones_like(attention).triu(1).bool()
-            attention = attention.masked_fill(future, -torch.inf).softmax(1)
-            mixed += (attention @ v) @ block.out_weight[:d, head, :k].T
-        z = z + block.attention_gain * (mixed + block.out_bias[:d])
-        y = norm(z, (d,), block.norm_ffn_weight[:d], block.norm_ffn_bias[:d])
-        f = CONFIG.ffn_multiplier * d
-        y = torch.nn.functional.gelu(y @ block.ffn_in_weight[:f, :d].T + block.ffn_in_bias[:f])
-        z = z + block.ffn_gain * (y @ block.ffn_out_weight[:d, :f].T + block.ffn_out_bias[:d])
-    query = norm(z[-1], (d,), supernet.norm_weight[:d], supernet.norm_bias[:d])
-    query = query @ supernet.output_weight[:e, :d].T + supernet.output_bias[:e]
-    scores = table_VE[:, :e] @ query + supernet.item_bias
-    scores[0] = -torch.inf
-    gain = supernet.memory_gain[
-        CONFIG.depths.index(submodel.depth), CONFIG.widths.index(d), CONFIG.emb_widths.index(e)
-    ]
-    return scores + gain * torch.log1p(evidence(seed, history))
-
-
-@pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
 @pytest.mark.parametrize(
-    ("layout", "seed"), [("whole", 0), ("whole", 1), ("projected", 0), ("prefixes", 0)]
+    ("backbone", "sharing", "table", "seed"),
+    [
+        *((*combination, None, 0) for combination in COMBINATIONS),
+        *((backbone, "none", None, 1) for backbone in BACKBONES),
+        *(
+            (backbone, "none", table, 0)
+            for backbone in BACKBONES
+            for table in (PROJECTED, PREFIXES)
+        ),
+        ("nextitnet", "cross_block", PROJECTED, 1),
+    ],
 )
-def test_sliced_equals_extracted_equals_served(submodel: Submodel, layout: str, seed: int) -> None:
+def test_sliced_equals_extracted_equals_served(
+    backbone: str, sharing: str, table: TableLayout | None, seed: int
+) -> None:
     """Every submodel, random norms and scalars, batches of mixed lengths and any padding."""
-    config = CONFIGS[layout]
+    config = small_config(backbone=backbone, layer_sharing=sharing, table=table)
     supernet, memory = random_supernet(config, seed), random_memory(config, seed)
-    histories = random_histories(CONFIG, 7, seed)
-    ids_BL, lengths_B = stack(histories, CONFIG.max_length)
+    assert memory is not None
+    histories = random_histories(config, 7, seed)
+    ids_BL, lengths_B = stack(histories, config.max_length)
     rows = torch.arange(len(histories))
-    sliced, extracted = supernet.slice(submodel), extract(supernet, submodel)
     newest = torch.from_numpy(lengths_B) - 1
-    everywhere_BE = encode_all(sliced, torch.from_numpy(ids_BL))[rows, newest]
-    for weights, body in (
-        (sliced, TorchBody(sliced)),
-        (extracted, TorchBody(extracted)),
-        (extracted, OnnxBody(extracted)),
-    ):
-        query_BE = body(embedded(weights, ids_BL), lengths_B)
-        close(torch.from_numpy(query_BE), everywhere_BE)
-    assert isinstance(checked_body(extracted), OnnxBody)
-    served = [submodel] if submodel == CONFIG.largest else [submodel, CONFIG.largest]
-    ranker = Ranker(supernet, memory, random_router(len(served)), served)
-    for index, history in enumerate(histories):
-        alone_BL, length_B = stack([history], ranker.bucket(len(history)))
-        alone = ranker.score(0, ranker.encode(0, alone_BL, length_B), alone_BL, length_B)[0]
-        without_memory = score_all(sliced, everywhere_BE)[index]
+    ranker = Ranker(supernet, memory, random_router(18), config.submodels)
+    for place, submodel in enumerate(config.submodels):
+        sliced, extracted = supernet.slice(submodel), extract(supernet, submodel)
+        everywhere_BE = encode_all(sliced, torch.from_numpy(ids_BL))[rows, newest]
+        for weights, body in (
+            (sliced, TorchBody(sliced)),
+            (extracted, TorchBody(extracted)),
+            (extracted, ranker._bodies[place]),
+        ):
+            query_BE = body(embedded(weights, ids_BL), lengths_B)
+            close(torch.from_numpy(query_BE), everywhere_BE, submodel.name)
+        assert isinstance(ranker._bodies[place], OnnxBody)
         gain = extracted.memory_gain
-        close(alone, without_memory + gain * torch.log1p(evidence(seed, history)))
-        close(alone, naive_scores(config, submodel, seed, history))
+        without_memory = score_all(sliced, everywhere_BE)
+        for index, history in enumerate(histories):
+            alone_BL, length_B = stack([history], ranker.bucket(len(history)))
+            query_BE = ranker.encode(place, alone_BL, length_B)
+            alone = ranker.score(place, query_BE, alone_BL, length_B)[0]
+            added = gain * torch.log1p(evidence(memory, config.num_items, history))
+            close(alone, without_memory[index] + added, submodel.name)
+            if index < 3:
+                close(alone, naive_scores(supernet, submodel, history) + added, submodel.name)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_neither_padding_nor_later_items_reach_a_position(
+    backbone: str, data: st.DataObject
+) -> None:
+    """At every position, through slices; at the newest one, through what is served."""
+    config = small_config(backbone=backbone)
+    supernet = random_supernet(config)
+    submodel = data.draw(st.sampled_from(config.submodels))
+    items = st.integers(1, config.num_items)
+    history = data.draw(st.lists(items, min_size=1, max_size=config.max_length))
+    after = data.draw(st.lists(st.integers(0, config.num_items), max_size=20 - len(history)))
+    own = torch.tensor([history])
+    longer = torch.tensor([history + after])
+    weights = supernet.slice(submodel)
+    own_LE = encode_all(weights, own)[0]
+    close(encode_all(weights, longer)[0, : len(history)], own_LE)
+    lengths_B = np.array([len(history)])
+    query_BE = TorchBody(weights)(embedded(weights, longer.numpy()), lengths_B)
+    close(torch.from_numpy(query_BE)[0], own_LE[-1])
 
 
 def test_extracted_weights_are_contiguous_and_share_the_table() -> None:
@@ -157,20 +132,18 @@ def test_extracted_weights_are_contiguous_and_share_the_table() -> None:
     for network in networks:
         assert all(tensor.is_contiguous() for tensor in network.table.tensors())
         assert network.table is tables[network.submodel.emb_width]
-        for block in network.blocks:
-            assert block.qkv_weight_3DD.is_contiguous()
-            assert block.ffn_out_weight_DF.is_contiguous()
+        assert all(tensor.is_contiguous() for tensor in network.layers.tensors())
     assert set(tables) == set(CONFIG.emb_widths)
     assert tables[CONFIG.emb_width].dense().data_ptr() == supernet.table.data_ptr()
 
 
 def test_changing_the_copy_does_not_change_the_supernet() -> None:
     supernet = random_supernet(CONFIG)
-    block = supernet.blocks[0]
-    assert isinstance(block, Block)
-    before = block.ffn_in_weight.detach().clone()
-    extract(supernet, CONFIG.largest).blocks[0].ffn_in_weight_FD.zero_()
-    assert torch.equal(block.ffn_in_weight, before)
+    before = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
+    for tensor in extract(supernet, CONFIG.largest).layers.tensors():
+        tensor.zero_()
+    for name, tensor in supernet.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
 
 
 def test_a_submodel_off_the_grid_is_refused_by_name() -> None:
@@ -178,23 +151,38 @@ def test_a_submodel_off_the_grid_is_refused_by_name() -> None:
         random_supernet(CONFIG).slice(Submodel(depth=9, width=8, emb_width=8))
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("length", [8, 16])
-@pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
-def test_reading_less_is_the_same_slice_on_the_newest_items(
-    submodel: Submodel, length: int
-) -> None:
+def test_reading_less_is_the_same_slice_on_the_newest_items(backbone: str, length: int) -> None:
     """Batches of mixed lengths and any padding; the memory sees the newest items either way."""
-    supernet, memory = random_supernet(CONFIG), random_memory(CONFIG)
-    shorter = replace(submodel, length=length)
-    assert Submodel.parse(shorter.name) == shorter
-    ranker = Ranker(supernet, memory, random_router(2), [shorter, submodel])
-    histories = random_histories(CONFIG, 9, seed=3)
-    ids_BL, lengths_B = stack(histories, CONFIG.max_length)
-    scores_BV = ranker.score(0, ranker.encode(0, ids_BL, lengths_B), ids_BL, lengths_B)
-    for scores_V, history in zip(scores_BV, histories, strict=True):
-        newest = history[-length:]
-        own_BL, own_B = stack([newest], ranker.bucket(len(newest)))
-        close(scores_V, ranker.score(1, ranker.encode(1, own_BL, own_B), own_BL, own_B)[0])
+    config = small_config(backbone=backbone)
+    supernet, memory = random_supernet(config), random_memory(config)
+    histories = random_histories(config, 9, seed=3)
+    ids_BL, lengths_B = stack(histories, config.max_length)
+    for submodel in config.submodels:
+        shorter = replace(submodel, length=length)
+        assert Submodel.parse(shorter.name) == shorter
+        ranker = Ranker(supernet, memory, random_router(2), [shorter, submodel])
+        scores_BV = ranker.score(0, ranker.encode(0, ids_BL, lengths_B), ids_BL, lengths_B)
+        for scores_V, history in zip(scores_BV, histories, strict=True):
+            newest = history[-length:]
+            own_BL, own_B = stack([newest], ranker.bucket(len(newest)))
+            close(scores_V, ranker.score(1, ranker.encode(1, own_BL, own_B), own_BL, own_B)[0])
+
+
+def test_layers_without_an_onnx_form_run_in_torch(caplog: pytest.LogCaptureFixture) -> None:
+    class Other(TransformerNewest):
+        pass
+
+    class Unknown(TransformerLayers):
+        def newest(self) -> TransformerNewest:
+            return Other(self)
+
+    weights = extract(random_supernet(CONFIG), CONFIG.smallest)
+    assert isinstance(weights.layers, TransformerLayers)
+    unknown = Unknown(num_heads=weights.layers.num_heads, blocks=weights.layers.blocks)
+    assert isinstance(checked_body(replace(weights, layers=unknown)), TorchBody)
+    assert "refused d1-w8-e8; torch runs it" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class CanetConfig:
     emb_widths: tuple[int, ...] = (64, 96, 128)
     num_heads: int = 4
     max_length: int = 20
+    layer_sharing: str = "none"
     epochs: int = 60
     patience: int = 10
     sequences_per_batch: int = 12
@@ -67,6 +68,7 @@ class CanetConfig:
                 widths=self.widths,
                 emb_widths=self.emb_widths,
                 num_heads=self.num_heads,
+                layer_sharing=self.layer_sharing,
                 memory=None,
             ),
             train=TrainConfig(

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.backbone.contract import Dropout, keep
+from models.backbone.transformer.blocks import Block, Norms, TransformerBlocks
 from models.config import SupernetConfig
-from models.network import NORM_EPS, Dropout, keep
-from models.supernet import Block, Supernet
+from models.norm import NORM_EPS
+from models.supernet import Supernet
 from training.canet.choice import Axes
 
 
@@ -65,19 +67,22 @@ def masked_encode(
     Every other column is what `encode_all` gives with the chosen slice. `item_ids_BL` is int64,
     oldest first, right-padded with 0.
     """
+    blocks, positions = supernet.blocks, supernet.positions
+    assert isinstance(blocks, TransformerBlocks), "only the Transformer has gates"
+    assert positions is not None
     embedded_BLE = supernet.item_table.embed(item_ids_BL)
-    embedded_BLE = embedded_BLE + supernet.positions[: item_ids_BL.shape[1]]
+    embedded_BLE = embedded_BLE + positions[: item_ids_BL.shape[1]]
     embedded_BLE = dropout(embedded_BLE * gates.emb_B1E)
     hidden_BLD = F.linear(embedded_BLE, supernet.input_weight, supernet.input_bias)
     hidden_BLD = hidden_BLD * gates.width_B1D
     always = supernet.config.depths[0]
-    for layer, block in enumerate(supernet.blocks):
-        assert isinstance(block, Block)
+    for layer, norms in enumerate(blocks.layers):
+        kernel = blocks.owner(layer)
         run_B11 = gates.runs_BN[:, layer, None, None] if layer >= always else None
-        added_BLD = _attend(block, gates, hidden_BLD) * gates.width_B1D
-        hidden_BLD = _add(hidden_BLD, block.attention_gain * dropout(added_BLD), run_B11)
-        added_BLD = _feed_forward(block, gates, hidden_BLD) * gates.width_B1D
-        hidden_BLD = _add(hidden_BLD, block.ffn_gain * dropout(added_BLD), run_B11)
+        added_BLD = _attend(norms, kernel, gates, hidden_BLD) * gates.width_B1D
+        hidden_BLD = _add(hidden_BLD, norms.attention_gain * dropout(added_BLD), run_B11)
+        added_BLD = _feed_forward(norms, kernel, gates, hidden_BLD) * gates.width_B1D
+        hidden_BLD = _add(hidden_BLD, norms.ffn_gain * dropout(added_BLD), run_B11)
     normed_BLD = _norm(hidden_BLD, gates, supernet.norm_weight, supernet.norm_bias)
     query_BLE = F.linear(normed_BLD, supernet.output_weight, supernet.output_bias)
     return query_BLE * gates.emb_B1E
@@ -92,12 +97,12 @@ def _add(hidden_BLD: Tensor, added_BLD: Tensor, run_B11: Tensor | None) -> Tenso
     return hidden_BLD + (added_BLD if run_B11 is None else run_B11 * added_BLD)
 
 
-def _attend(block: Block, gates: Gates, hidden_BLD: Tensor) -> Tensor:
+def _attend(norms: Norms, kernel: Block, gates: Gates, hidden_BLD: Tensor) -> Tensor:
     batch, length, width = hidden_BLD.shape
-    heads = block.qkv_weight.shape[1]
-    normed_BLD = _norm(hidden_BLD, gates, block.norm_attention_weight, block.norm_attention_bias)
+    heads = kernel.qkv_weight.shape[1]
+    normed_BLD = _norm(hidden_BLD, gates, norms.norm_attention_weight, norms.norm_attention_bias)
     qkv_BL3D = F.linear(
-        normed_BLD, block.qkv_weight.reshape(3 * width, width), block.qkv_bias.reshape(3 * width)
+        normed_BLD, kernel.qkv_weight.reshape(3 * width, width), kernel.qkv_bias.reshape(3 * width)
     )
     qkv = qkv_BL3D.view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
     query, key, value = qkv * gates.head_B11K
@@ -105,13 +110,13 @@ def _attend(block: Block, gates: Gates, hidden_BLD: Tensor) -> Tensor:
         query * gates.sharpen_B111, key, value, is_causal=True
     )
     mixed_BLD = mixed_BHLK.transpose(1, 2).reshape(batch, length, width)
-    return F.linear(mixed_BLD, block.out_weight.reshape(width, width), block.out_bias)
+    return F.linear(mixed_BLD, kernel.out_weight.reshape(width, width), kernel.out_bias)
 
 
-def _feed_forward(block: Block, gates: Gates, hidden_BLD: Tensor) -> Tensor:
-    normed_BLD = _norm(hidden_BLD, gates, block.norm_ffn_weight, block.norm_ffn_bias)
-    inner_BLF = F.gelu(F.linear(normed_BLD, block.ffn_in_weight, block.ffn_in_bias))
-    return F.linear(inner_BLF * gates.inner_B1F, block.ffn_out_weight, block.ffn_out_bias)
+def _feed_forward(norms: Norms, kernel: Block, gates: Gates, hidden_BLD: Tensor) -> Tensor:
+    normed_BLD = _norm(hidden_BLD, gates, norms.norm_ffn_weight, norms.norm_ffn_bias)
+    inner_BLF = F.gelu(F.linear(normed_BLD, kernel.ffn_in_weight, kernel.ffn_in_bias))
+    return F.linear(inner_BLF * gates.inner_B1F, kernel.ffn_out_weight, kernel.ffn_out_bias)
 
 
 def _norm(hidden_BLD: Tensor, gates: Gates, weight_D: Tensor, bias_D: Tensor) -> Tensor:

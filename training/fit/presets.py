@@ -27,7 +27,8 @@ class Preset:
             f"preset {self.name} ({self.reason}): depths {list(grid.depths)}, widths "
             f"{list(grid.widths)}, embedding widths {list(grid.emb_widths)}, "
             + ("" if grid.table is None else f"item table of {_told(grid)}, ")
-            + f"histories of {grid.max_length}, at most {self.train.epochs} epochs"
+            + f"histories of {grid.max_length}, backbone {grid.backbone}, layer sharing "
+            f"{grid.layer_sharing}, at most {self.train.epochs} epochs"
             + (
                 f" or {self.train.max_seconds / 60:g} minutes"
                 if self.train.max_seconds is not None

@@ -6,6 +6,7 @@ from math import gcd
 
 from torch import Tensor
 
+from models.backbone.nextitnet.reach import TAPS
 from models.config import SupernetConfig
 from models.supernet import Supernet
 from models.table.parameters import BLOCKS, DENSE
@@ -59,6 +60,7 @@ def _edges(name: str, tensor: Tensor, grid: SupernetConfig) -> Edges | None:
         "out_weight": (width, (grid.num_heads,), head),
         "ffn_in_weight": (inner, width),
         "ffn_out_weight": (width, inner),
+        "weight": (width, (TAPS,), width),  # a kernel of NextItNet's
     }
     return known.get(name.rsplit(".", 1)[-1])
 

@@ -205,7 +205,9 @@ def test_scoring_is_charged_by_the_rows_looked_at(indexed: TorchEngine) -> None:
 
 def test_a_score_that_is_not_a_number_is_an_error(checkpoint: Checkpoint) -> None:
     engine = TorchEngine(checkpoint, index_from=ALWAYS)
-    engine._ranker._positions[-1][:] = np.nan
+    positions_LE = engine._ranker._positions[-1]
+    assert positions_LE is not None
+    positions_LE[:] = np.nan
     with pytest.raises(FloatingPointError, match="not a number"):
         engine.recommend([Query(history=("item-1",), compute=Compute(mode="full"))])
 

@@ -16,6 +16,7 @@ from training.canet.masked import Gates, masked_encode
 
 GRIDS = [
     small_config(memory=False),
+    small_config(memory=False, layer_sharing="cross_block"),
     # As published, and orders that a set would not keep.
     SupernetConfig(
         num_items=30,
@@ -55,8 +56,8 @@ def test_masked_equals_sliced_over_the_whole_grid(config: SupernetConfig, seed: 
         assert float((scores_LV - expected_LV).abs().max()) <= 1e-5 * scale, submodel.name
 
 
-def test_gradients_of_the_weights_are_the_slices() -> None:
-    config = GRIDS[0]
+@pytest.mark.parametrize("config", GRIDS[:2])
+def test_gradients_of_the_weights_are_the_slices(config: SupernetConfig) -> None:
     ids_BL = torch.from_numpy(stack(random_histories(config, 1, 5), config.max_length)[0])
     membership = Membership.of(config)
     for place in (0, 4, 9, len(by_cost(config)) - 1):

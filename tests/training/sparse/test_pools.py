@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from models.config import BACKBONES
 from models.supernet import Supernet
 from tests.models.builders import random_supernet, small_config
 from training.sparse.blocks import BlockPool
@@ -99,10 +100,14 @@ def test_explorations_keep_the_budget_and_the_dead_at_zero(
         assert match.counts() == (live, total)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("density", [0.1, 0.5])
-def test_single_weights_leave_every_submodel_the_same_density(density: float) -> None:
+def test_single_weights_leave_every_submodel_the_same_density(
+    density: float, backbone: str
+) -> None:
     """Energy in the first columns, as nested training makes it, starves nobody."""
-    supernet, tensors = weights(0)
+    supernet = random_supernet(small_config(backbone=backbone), 0)
+    tensors = {name: tensor.detach() for name, tensor in supernet.named_parameters()}
     for tensor in tensors.values():
         if tensor.dim() > 1:
             tensor.mul_(torch.linspace(9, 0.1, tensor.shape[-1]))
@@ -111,15 +116,11 @@ def test_single_weights_leave_every_submodel_the_same_density(density: float) ->
         pool.silence(tensors)
     for submodel in CONFIG.submodels:
         network = supernet.slice(submodel)
-        block = network.blocks[-1]
         for tensor in (
             network.table.dense()[1:],
             network.input_weight_DE,
             network.output_weight_ED,
-            block.qkv_weight_3DD,
-            block.out_weight_DD,
-            block.ffn_in_weight_FD,
-            block.ffn_out_weight_DF,
+            *(tensor for tensor in network.layers.tensors() if tensor.dim() > 1),
         ):
             share = int(torch.count_nonzero(tensor)) / tensor.numel()
             # One weight of rounding for each box.
