@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from service.clock import EventClock
 from service.engine.batcher import Batcher
+from service.http.application import Application
 from service.http.context import Lifetime, Services
 from service.http.direct import Direct
 from service.http.limits import BodyLimit, Doors
@@ -166,7 +167,7 @@ def create_app(
         lifetime=Lifetime(),
         tracer=tracer,
     )
-    app = FastAPI(
+    app = Application(
         title="CANet Serve",
         version=_version(),
         description="Next-item recommendation that picks, per user, the submodel just large "

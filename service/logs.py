@@ -107,6 +107,8 @@ def configure(
     """Make every logger of this process write to `stream` (standard output) in one format."""
     handler = GatheringHandler(sys.stdout if stream is None else stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    # No format shows these, and looking them up is a fifth of a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

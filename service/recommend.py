@@ -94,7 +94,8 @@ class Recommender:
         """
         asks = user_id if asks is None else asks
         line = self._lines.of(query, asks)
-        query = replace(query, blocked=self._blocked())
+        blocked = self._blocked()
+        history = query.history
         degraded: list[str] = []
         stages: dict[str, float] = {}
         source = "request" if user_id is None else "none"
@@ -103,8 +104,7 @@ class Recommender:
                 if user_id is not None:
                     started = time.perf_counter()
                     try:
-                        history = await self._store.recent(user_id, self._history_max)
-                        query = replace(query, history=tuple(history))
+                        history = tuple(await self._store.recent(user_id, self._history_max))
                         source = "store"
                     except StoreUnavailableError:
                         degraded.append("redis_down")
@@ -113,6 +113,7 @@ class Recommender:
                         self._metrics.stage("redis", stages["redis"])
                         if marks is not None:
                             marks.append(Mark("redis", started, stages["redis"]))
+                query = query.asking(history, blocked)
                 kept = self._kept(line.engine, query)
                 if kept is None:
                     asked = time.perf_counter()
@@ -120,6 +121,7 @@ class Recommender:
         except TimeoutError:
             degraded.append("deadline")
             engine = line.engine
+            query = query.asking(history, blocked)
             ranking = _without_network(await _popular(engine, query), reason="deadline")
         else:
             if kept is not None:

@@ -68,6 +68,20 @@ class Query:
     blocked: Blocked = NOTHING_BLOCKED
     """Never among the answers, whatever else the query asks for."""
 
+    def asking(self, history: tuple[str, ...], blocked: Blocked) -> Query:
+        """Return the same query for this history, under this blocklist."""
+        return Query(
+            history=history,
+            k=self.k,
+            exclude_seen=self.exclude_seen,
+            exclude_items=self.exclude_items,
+            candidates=self.candidates,
+            filter=self.filter,
+            strict_filter=self.strict_filter,
+            compute=self.compute,
+            blocked=blocked,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:

@@ -82,9 +82,12 @@ async def _whole(receive: Receive) -> bytes:
 
 
 def _check_media_type(request: Request) -> None:
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            if value == b"application/json":
+                return
+            break
     sent = request.headers.get("content-type", "")
-    if sent == "application/json":
-        return
     kind, _, parameters = sent.partition(";")
     charset = parameters.lower().replace(" ", "").replace('"', "")
     if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:

@@ -41,7 +41,7 @@ class Exchanges:
                 message["headers"] = [*message.get("headers", ()), *recorder.headers(exchange)]
             await send(message)
 
-        recorder.metrics.http_in_flight.inc()
+        recorder.metrics.in_flight += 1
         try:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
@@ -54,7 +54,7 @@ class Exchanges:
                 raise
             await send_problem(problem, scope, send_with_headers)
         finally:
-            recorder.metrics.http_in_flight.dec()
+            recorder.metrics.in_flight -= 1
             left = CLIENT_LEFT if "outcome" in exchange.fields else None
             if (noted := status or left) is not None:
                 recorder.note(

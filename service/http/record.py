@@ -108,22 +108,15 @@ class Recorder:
                 f"{known} {route}", status, _attributes(exchange, known, route, status)
             )
         quiet = route in _QUIET and status < 500
-        log_request(
-            {
-                "request_id": exchange.request_id,
-                **({} if trace is None else {"trace_id": trace.trace_id, "span_id": trace.span_id}),
-                "method": known,
-                "route": route,
-                "status": status,
-                "seconds": round(seconds, 6),
-                **exchange.fields,
-                **{
-                    f"{stage}_seconds": round(value, 6)
-                    for stage, value in exchange.stage_seconds.items()
-                },
-            },
-            level=logging.DEBUG if quiet else logging.INFO,
-        )
+        line: dict[str, object] = {"request_id": exchange.request_id}
+        if trace is not None:
+            line["trace_id"], line["span_id"] = trace.trace_id, trace.span_id
+        line["method"], line["route"], line["status"] = known, route, status
+        line["seconds"] = round(seconds, 6)
+        line |= exchange.fields
+        for stage, value in exchange.stage_seconds.items():
+            line[f"{stage}_seconds"] = round(value, 6)
+        log_request(line, level=logging.DEBUG if quiet else logging.INFO)
 
 
 def problem_headers(problem: ProblemError, body: bytes) -> Headers:

@@ -105,6 +105,10 @@ class ComputeBody(Body):
         return self
 
 
+# Most requests say nothing of compute.
+_UNBOUNDED, _FREELY = ComputeBody(), Compute()
+
+
 class RecommendRequest(Body):
     """Asks for the next items of a user, or of a history sent along."""
 
@@ -131,7 +135,7 @@ class RecommendRequest(Body):
     ) = None
     filter: Filter | None = None
     strict_filter: bool = True
-    compute: ComputeBody = ComputeBody()
+    compute: ComputeBody = _UNBOUNDED
     include: Annotated[
         list[Literal["scores", "attributes", "explain"]],
         Field(max_length=3, json_schema_extra=SET),
@@ -150,16 +154,16 @@ class RecommendRequest(Body):
         """Return the engine's form."""
         compute = self.compute
         return Query(
-            history=tuple(self.history or ()),
+            history=tuple(self.history) if self.history else (),
             k=self.k,
             exclude_seen=self.exclude_seen,
-            exclude_items=tuple(self.exclude_items),
+            exclude_items=tuple(self.exclude_items) if self.exclude_items else (),
             candidates=None if self.candidates is None else tuple(self.candidates),
             filter=None if self.filter is None else self.filter.to_filter(),
             strict_filter=self.strict_filter,
-            compute=Compute(
-                mode=compute.mode, submodel=compute.submodel, max_ratio=compute.max_ratio
-            ),
+            compute=_FREELY
+            if compute is _UNBOUNDED
+            else Compute(mode=compute.mode, submodel=compute.submodel, max_ratio=compute.max_ratio),
         )
 
 

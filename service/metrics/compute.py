@@ -127,9 +127,9 @@ class ComputeMetrics(HttpMetrics):
         self._baseline_by_length[length,].inc(ranking.flops_full.total)
         rates = self._full_cpu_per_flop.get(variant, {})
         for part in PARTS:
-            full = getattr(ranking.flops_full, part)
-            self._baseline_by_part[part,].inc(full)
-            self._baseline_cpu_by_part[part,].inc(full * rates.get(part, 0.0))
+            if full := getattr(ranking.flops_full, part):
+                self._baseline_by_part[part,].inc(full)
+                self._baseline_cpu_by_part[part,].inc(full * rates.get(part, 0.0))
         if ranking.reason in OVERRIDES:
             self.router_overrides.labels(ranking.reason).inc()
 

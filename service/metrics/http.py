@@ -31,6 +31,9 @@ class HttpMetrics(Makers):
             "http_request_duration_seconds", "From first byte to last.", LATENCY, *http
         )
         self.http_in_flight = self._gauge("http_requests_in_flight", "Requests being answered.")
+        self.in_flight = 0
+        """Requests being answered now; the middleware counts them."""
+        self.http_in_flight.set_function(lambda: float(self.in_flight))
         self.stage_duration = self._histogram(
             "stage_duration_seconds", "Time by stage of a recommendation.", LATENCY, "stage"
         )

@@ -6,6 +6,8 @@ names. Values outside a set are folded to `other`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 # Every latency objective is an edge; all durations share them, so that they compare.
 LATENCY = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
@@ -16,6 +18,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 LENGTHS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 # Histories up to so many items; numbers sort as text on a dashboard when they are equally long.
 ANSWER_LENGTHS = ("0008", "0016", "0032", "0064", "0128", "0256", "0512", "1024")
+_MOST = tuple(map(int, ANSWER_LENGTHS))
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -69,4 +72,4 @@ NO_NETWORK = "none"
 
 def length_label(length: int) -> str:
     """Return the first of ANSWER_LENGTHS that is not below `length`, else the last."""
-    return next((label for label in ANSWER_LENGTHS if length <= int(label)), ANSWER_LENGTHS[-1])
+    return ANSWER_LENGTHS[min(bisect_left(_MOST, length), len(ANSWER_LENGTHS) - 1)]

@@ -93,20 +93,19 @@ class RedisClient:
         Raises:
             StoreUnavailableError: No answer, after one retry or within `read_wait_seconds`.
         """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._config.read_wait_seconds
         try:
-            async with asyncio.timeout(self._config.read_wait_seconds):
-                return await self._read(op, command)
-        except TimeoutError as error:
-            raise StoreUnavailableError(f"Redis did not {op} in time") from error
-
-    async def _read(self, op: str, command: Command) -> Any:
-        try:
-            return await self._together(op, command)
+            return await self._together(loop, op, command)
         except StoreUnavailableError:
-            if self._breaker.is_open or self._closed:
+            if self._breaker.is_open or self._closed or loop.time() >= until:
                 raise
-        await asyncio.sleep(random.uniform(0, self._config.retry_wait_seconds))  # noqa: S311
-        return await self._together(op, command)
+        try:
+            async with asyncio.timeout_at(until):
+                await asyncio.sleep(random.uniform(0, self._config.retry_wait_seconds))  # noqa: S311
+                return await self._together(loop, op, command)
+        except TimeoutError as error:
+            raise _late(op) from error
 
     async def read_all(self, op: str, commands: Sequence[Command]) -> list[Any]:
         """Return the replies to the commands, one round trip and no retry, as `read` does.
@@ -181,18 +180,22 @@ class RedisClient:
             await asyncio.wait(self._exchanges)
         await self._connections.retire()
 
-    def _together(self, op: str, command: Command) -> asyncio.Future[Any]:
-        """Return the future of the command's reply; it goes out at the end of this turn."""
-        loop = asyncio.get_running_loop()
+    def _together(
+        self, loop: asyncio.AbstractEventLoop, op: str, command: Command
+    ) -> asyncio.Future[Any]:
+        """Return the future of the command's reply; it goes out at the end of this turn.
+
+        It fails when `read_wait_seconds` are over: one timer for all that go out together.
+        """
         asked = self._asked.get(op)
         if asked is None:
             asked = self._asked[op] = []
-            loop.call_soon(self._send, op)
+            loop.call_soon(self._send, loop, op)
         future: asyncio.Future[Any] = loop.create_future()
         asked.append((command, future))
         return future
 
-    def _send(self, op: str) -> None:
+    def _send(self, loop: asyncio.AbstractEventLoop, op: str) -> None:
         waiting = [pair for pair in self._asked.pop(op) if not pair[1].cancelled()]
         for start in range(0, len(waiting), MOST_TOGETHER):
             commands, futures = zip(*waiting[start : start + MOST_TOGETHER], strict=True)
@@ -201,7 +204,8 @@ class RedisClient:
             except StoreUnavailableError as error:
                 _fail(futures, error)
             else:
-                task.add_done_callback(partial(_deliver, futures))
+                late = loop.call_later(self._config.read_wait_seconds, _fail, futures, _late(op))
+                task.add_done_callback(partial(_deliver, futures, late))
 
     async def _guarded(self, op: str, commands: list[Command], seconds: float) -> list[Any]:
         return await asyncio.shield(self._begin(op, commands, seconds))
@@ -282,7 +286,16 @@ class RedisClient:
             await connections.retire()
 
 
-def _deliver(futures: Sequence[asyncio.Future[Any]], task: asyncio.Task[list[Any]]) -> None:
+def _late(op: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"Redis did not {op} in time")
+
+
+def _deliver(
+    futures: Sequence[asyncio.Future[Any]],
+    late: asyncio.TimerHandle,
+    task: asyncio.Task[list[Any]],
+) -> None:
+    late.cancel()
     if task.cancelled():
         _fail(futures, StoreUnavailableError("the event loop is ending"))
     elif (error := task.exception()) is not None:

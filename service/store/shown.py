@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from service.store.contract import Shown
 
@@ -44,5 +45,7 @@ def decode(record: bytes) -> Shown | None:
     return Shown(variant=variant, submodel=submodel or None, fingerprints=parts[2])
 
 
+# Most answers hold popular items.
+@lru_cache(maxsize=16_384)
 def _fingerprint(external_id: str) -> int:
     return zlib.crc32(external_id.encode("utf-8", "surrogatepass"))
