@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     limit = _QUICK_CASES if args.quick else args.most
     test = test if limit is None else sample_cases(test, limit, args.seed)
     config = checkpoint.config
-    whole = resident_bytes(dense_layout(config.rows, config.emb_width))
+    whole = resident_bytes(dense_layout(config.rows, config.emb_width), len(config.emb_widths))
     base = _ranked(checkpoint, test)
     rows = []
     probe = probe_of(checkpoint, validation)

@@ -130,7 +130,7 @@ def _print(checkpoint: Checkpoint, found: Specialized, path: Path, seconds: floa
     from models.table.resident import resident_bytes
 
     entry, config = found.entry, checkpoint.config
-    whole = resident_bytes(dense_layout(config.rows, config.emb_width))
+    whole = resident_bytes(dense_layout(config.rows, config.emb_width), len(config.emb_widths))
     widths = ", ".join(f"{len(list(same))} x {width}" for width, same in groupby(entry.widths))
     elastic = checkpoint.manifest.elastic
     assert elastic is not None

@@ -67,7 +67,8 @@ class Ranker:
         tables: dict[int, ItemTable] = {}
         # Copies of a large table would cost more memory than they save, and so would those of
         # one that was made small.
-        if len(self.table) >= INDEX_FROM_ROWS or not self.table.is_dense:
+        small = self.config.table is not None
+        if len(self.table) >= INDEX_FROM_ROWS or small:
             tables = {one.emb_width: self.table.slice(one.emb_width) for one in self.served}
         # Submodels that differ in what they read alone share everything else.
         slices = {one.slice: extract(supernet, one.slice, tables=tables) for one in self.served}
@@ -88,7 +89,7 @@ class Ranker:
         self._look_up = RowLookup(self.table)
         self.item_bias_V = self._weights[-1].item_bias_V
         self._lookup = MemoryLookup(memory) if memory is not None else None
-        self._view = ItemView(self.table, memory)
+        self._view = ItemView(self.table, memory, live=small)
         self._router_forward = RouterForward(router) if router is not None else None
         self._memory_flops = memory.flops() if memory is not None else 0
         self.buckets = buckets(self.config.max_length)

@@ -67,6 +67,13 @@ class NibbleTable:
         return sum(array.nbytes for array in arrays)
 
 
+def index_bytes(rows: int, columns: int, widths: int) -> int:
+    """Return `num_bytes` of the index of a table of this size for so many query widths."""
+    blocks = -(-rows // BLOCK_ROWS)
+    codes = blocks * BLOCK_ROWS * ((columns + 1) // 2)
+    return codes + 4 * (rows + columns + blocks * (3 * widths + 2))
+
+
 def quantise(table_VE: Floats, bias_V: Floats, widths: Sequence[int]) -> NibbleTable:
     """Return the index of `table_VE` for queries of these widths, each 1..E; needs O(1) extra."""
     rows, columns = table_VE.shape

@@ -105,7 +105,7 @@ def specialize(
     """
     entry = elastic_of(checkpoint)
     narrowing = narrowing_of(entry)
-    problem = problem_of(entry, budget)
+    problem = problem_of(entry, budget, len(checkpoint.config.emb_widths))
     config = evolution or EvolutionConfig(seed=seed)
     steps = config.labels + config.rounds * config.checked if search == "evolution" else 1
     with (progress or Silent()).track(f"searching widths: {search}", steps) as advance:
@@ -126,7 +126,7 @@ def specialize(
         source=checkpoint.version,
         search=search,
         budget_bytes=budget,
-        table_bytes=resident_bytes(ranker.config.table),
+        table_bytes=resident_bytes(ranker.config.table, len(ranker.config.emb_widths)),
         widths=widths,
         expected_ndcg_10=expected,
         measured_ndcg_10=measured,

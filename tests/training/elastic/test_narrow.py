@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.network import encode_all, score_all
-from models.table.resident import resident_bytes
+from models.search.quantise import index_bytes, quantise
+from models.table.layout import TableBlock, TableLayout
+from models.table.resident import aligned, bias_bytes, block_bytes, resident_bytes
 from tests.models.builders import random_supernet, small_config
 from training.elastic.config import ElasticConfig, ElasticPlan
 from training.elastic.draws import draw_choice
@@ -140,7 +142,26 @@ def test_bytes_count_every_block_its_alignment_and_the_biases() -> None:
     layout = ELASTIC.layout(np.array([3, 3, 0, 0, 0]))
     assert [(block.stop, block.width) for block in layout.blocks] == [(17, 12), (41, 2)]
     # 17 * 12 * 4 = 816 -> 832, 24 * 2 * 4 = 192, 41 * 4 = 164 -> 192, two entries of 16
-    assert resident_bytes(layout) == 832 + 192 + 192 + 32
+    assert resident_bytes(layout, 2) == 832 + 192 + 192 + 32
+
+
+def test_long_blocks_count_their_index_and_no_grouping_takes_more() -> None:
+    layout = TableLayout((TableBlock(3_000, 6), TableBlock(153_000, 3)), projected=False)
+    index = index_bytes(150_000, 3, 2)
+    apart = [(3_000, 6), *((10_000, 3) for _ in range(15))]
+    most = bias_bytes(153_000) + sum(block_bytes(*one, indexed=2) for one in apart)
+    rows = aligned(4 * 3_000 * 6) + aligned(4 * 150_000 * 3)
+    assert resident_bytes(layout, 2) == rows + index + bias_bytes(153_000) + 32
+    assert resident_bytes(layout, 2) <= most
+
+
+@given(st.integers(1, 2_000), st.integers(1, 9))
+@settings(deadline=None, max_examples=20)
+def test_an_index_takes_what_it_says(rows: int, columns: int) -> None:
+    table_VE = np.random.default_rng(rows).normal(size=(rows, columns)).astype(np.float32)
+    widths = sorted({1, columns})
+    found = quantise(table_VE, np.zeros(rows, dtype=np.float32), widths)
+    assert found.num_bytes == index_bytes(rows, columns, len(widths))
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,11 @@ def test_the_probe_ranks_as_the_specialised_network_does(
 def test_what_a_service_holds_is_within_the_budget(
     trained: Trained, tmp_path: Path, search: str
 ) -> None:
-    for budget in (1_100, 6_001):
+    for budget in (1_100, 6_001, 50_000):
         checkpoint = written(tmp_path, trained, budget, search=search)
         ranker = ranker_of(checkpoint)
         tensors = [*ranker.table.tensors(), ranker.item_bias_V]
+        tensors += [t for table in ranker._tables.values() for t in table.tensors()]
         held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         done = checkpoint.manifest.specialized
         assert done is not None
@@ -169,7 +170,7 @@ def test_values_rise_with_the_width_and_sum_to_what_one_width_cost(trained: Trai
     assert (value_GW[:, -1] == 0).all()
     for width, joint in zip(falling.widths, falling.uniform_ndcg_10, strict=True):
         assert expected_ndcg(falling, (width,) * 4) == pytest.approx(joint)
-    assert problem_of(falling, 5_000).least == problem_of(entry, 5_000).least
+    assert problem_of(falling, 5_000, 2).least == problem_of(entry, 5_000, 2).least
 
 
 def replace_measurements(values_: dict[str, object]) -> ElasticEntry:
@@ -200,7 +201,7 @@ def test_the_command_publishes_and_refuses(
     assert main([*command, "500"]) == 1
     entry = trained.checkpoint.manifest.elastic
     assert entry is not None
-    least = problem_of(entry, 10**6).least
+    least = problem_of(entry, 10**6, 2).least
     assert f"take {least:,} bytes, the least that is feasible" in capsys.readouterr().err
     assert main([*command, "4KiB", "--search", "evolution"]) == 2
     assert main(["checkpoints", "verify", str(tmp_path)]) == 0
