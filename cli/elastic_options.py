@@ -15,7 +15,7 @@ def add_elastic_options(command: argparse.ArgumentParser) -> None:
         "elastic item table",
         "Train once for every memory budget: groups of items of like popularity learn to do with "
         "the leading columns of their rows (RULE). `canet specialize` then makes a checkpoint of "
-        "any size, without training. Training takes about half as long again.",
+        "any size, without training. Training takes about 1.7 times as long.",
     )
     group.add_argument(
         "--elastic", action="store_true", help="train the item table so that it can be narrowed"
