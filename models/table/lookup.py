@@ -22,10 +22,10 @@ class RowLookup:
     def __init__(self, table: ItemTable) -> None:
         self._emb_width = table.emb_width
         self._dense_VE: Floats | None = table.dense().numpy() if table.is_dense else None
+        self._stops = np.array([part.stop for part in table.parts])
         self._parts = [
             (
                 part.start,
-                part.stop,
                 part.rows_NR.numpy(),
                 None if part.projection_RE is None else part.projection_RE.numpy(),
             )
@@ -38,11 +38,12 @@ class RowLookup:
             return self._dense_VE.take(ids, axis=0)
         flat = ids.reshape(-1)
         out: Floats = np.zeros((len(flat), self._emb_width), dtype=np.float32)
-        for start, stop, rows_NR, projection_RE in self._parts:
-            places = np.flatnonzero((flat >= start) & (flat < stop))
+        which = self._stops.searchsorted(flat, side="right")
+        for place, (start, rows_NR, projection_RE) in enumerate(self._parts):
+            places = (which == place).nonzero()[0]
             if not len(places):
                 continue
-            found = rows_NR.take(flat[places] - start, axis=0)
+            found = rows_NR.take(flat.take(places) - start, axis=0)
             if projection_RE is None:
                 out[places, : rows_NR.shape[1]] = found
             else:
