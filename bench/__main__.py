@@ -32,6 +32,7 @@ SUBCOMMANDS = {
     "runtimes": "torch, AOTInductor, ONNX Runtime, OpenVINO on one submodel",
     "search": "exact and approximate top-k over large catalogs",
     "sparse-product": "scattered zeros against fewer columns: what each saves",
+    "sparse-training": "accuracy against density on the supernet, and what is served of it",
     "dsl": "sparse training in its paper's own setting, against its baselines",
     "elastic": "one elastic checkpoint at several memory budgets, every search beside the others",
 }

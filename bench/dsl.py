@@ -15,15 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.interactions import interactions_of
 from bench.lightgcn.data import GraphData, graph_data
 from bench.lightgcn.train import Outcome, Plan, train
 from bench.machine import machine
 from bench.options import above, count
 from bench.report import Report, Value, spread
-from training.data.interactions import Interactions, make_interactions
-from training.data.reading import read
-from training.datasets.synthetic import SyntheticConfig, generate
-from training.progress import Silent
 from training.sparse.config import SparseConfig
 
 METHODS = ("dense", "dynamic", "static", "one-shot", "dense-small")
@@ -56,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if args.density >= 1:
         raise ValueError(f"--density {args.density:g} leaves everything; give less than 1")
     torch.set_num_threads(1)
-    interactions = _made_up() if args.quick else _read(args.data)
+    interactions = interactions_of(args.data)
     epochs = 2 if args.quick else args.epochs
     outcomes: dict[str, list[Outcome]] = {method: [] for method in args.methods}
     for seed in range(args.seeds):
@@ -137,14 +134,3 @@ def _row(
         "inference against dense": against("inference_macs"),
         "seconds": mean([one.seconds for one in found]),
     }
-
-
-def _read(path: Path) -> Interactions:
-    return read(path, None, strict=False, progress=Silent())
-
-
-def _made_up() -> Interactions:
-    made = generate(SyntheticConfig(users=60, items=80, topics=8))
-    return make_interactions(
-        [str(user) for user in made.users.tolist()], [str(item) for item in made.items.tolist()]
-    )

@@ -112,6 +112,17 @@ def test_the_comparison_runs_in_short(capsys: pytest.CaptureFixture[str]) -> Non
     assert float(rows["static"]["against dense"].rstrip("%")) < -10
 
 
+def test_supernets_are_compared_in_short(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "sparse-training --quick --json --density 0.5 --kinds unit dense-small"
+    assert main(words.split()) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = {row["training"]: row for row in told["rows"]}
+    assert list(rows) == ["dense", "unit 0.5", "dense-small 0.5"]
+    assert rows["dense"]["weights left"] == "100.0%"
+    assert rows["unit 0.5"]["table KB"] < 0.6 * rows["dense"]["table KB"]
+    assert rows["dense-small 0.5"]["body KB"] < rows["dense"]["body KB"]
+
+
 def test_products_run_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sparse-product", "--quick", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -124,6 +135,8 @@ def test_products_run_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["dsl"], "--data is needed"),
         (["dsl", "--quick", "--density", "1"], "leaves everything"),
+        (["sparse-training"], "--data is needed"),
+        (["sparse-training", "--quick", "--density", "1"], "leaves everything"),
         (["sparse-product", "--density", "2"], "--density 2 is above 1"),
     ],
 )
