@@ -1,13 +1,15 @@
-"""Does unstructured sparsity make scoring faster? A table of which a part lives, three ways.
+"""Does sparsity make scoring faster? A table of which a part lives, four ways.
 
-Dense with zeros in it, compressed rows (CSR), and a dense table with as many fewer columns: equal
-numbers of living weights, answers to as many queries.
+Dense with zeros in it, compressed rows (CSR), row blocks of different widths as `--sparse unit`
+leaves them, and a dense table with as many fewer columns: equal numbers of living weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from math import gcd
 
 import torch
 
@@ -15,6 +17,9 @@ from bench.csr import to_csr
 from bench.machine import machine
 from bench.options import above, count
 from bench.report import Report, Value, median
+from models.table.table import ItemTable, TablePart
+from training.sparse.blocks import BlockPool
+from training.sparse.pack import layout_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +48,19 @@ def run(args: argparse.Namespace) -> None:
         columns = max(1, round(density * args.width))
         small_VE = table_VE[:, :columns].contiguous()
         packed = to_csr(masked_VE)
+        in_blocks = _Blocks(table_VE, density, generator)
         for batch in args.batch:
             query_EB = torch.randn(args.width, batch, generator=generator)
             short_EB = query_EB[:columns].contiguous()
-            dense = _milliseconds(masked_VE, query_EB, rounds)
-            csr = _milliseconds(packed, query_EB, rounds)
-            small = _milliseconds(small_VE, short_EB, rounds)
+            dense, csr, blocks, small = _milliseconds(
+                (
+                    (masked_VE, query_EB),
+                    (packed, query_EB),
+                    (in_blocks, query_EB),
+                    (small_VE, short_EB),
+                ),
+                rounds,
+            )
             numbers = int(living.sum())
             lines.append(
                 {
@@ -56,8 +68,10 @@ def run(args: argparse.Namespace) -> None:
                     "batch": batch,
                     "dense with zeros, ms": dense,
                     "CSR, ms": csr,
+                    "row blocks, ms": blocks,
                     "fewer columns, ms": small,
                     "CSR / dense": csr / dense,
+                    "blocks / dense": blocks / dense,
                     "fewer / dense": small / dense,
                     "dense MB": masked_VE.numel() * 4 / 1e6,
                     "CSR MB, int32": (8 * numbers + 4 * (rows + 1)) / 1e6,
@@ -68,8 +82,8 @@ def run(args: argparse.Namespace) -> None:
     Report(
         name="sparse-product",
         method=(
-            f"Scores of {rows:,} rows of {args.width} for a batch of queries, float32, one thread, "
-            f"median of {rounds} rounds; bytes of the CSR form with 32-bit indices.",
+            f"Scores of {rows:,} rows of {args.width} for a batch of queries, float32, one thread; "
+            f"CPU time, median of {rounds} rounds by turns; CSR bytes with 32-bit indices.",
             *(("--quick: too small to mean anything.",) if args.quick else ()),
         ),
         machine=machine(),
@@ -77,11 +91,34 @@ def run(args: argparse.Namespace) -> None:
     ).show(as_json=args.json)
 
 
-def _milliseconds(table: torch.Tensor, query_EB: torch.Tensor, rounds: int) -> float:
-    found = []
-    table @ query_EB
-    for _ in range(rounds):
-        began = time.perf_counter()
-        table @ query_EB
-        found.append(1000 * (time.perf_counter() - began))
-    return median(found)
+class _Blocks:
+    """Sixteen blocks of random widths in place of the matrix, as `ItemTable` scores them."""
+
+    def __init__(self, table_VE: torch.Tensor, density: float, generator: torch.Generator) -> None:
+        rows, width = table_VE.shape
+        pool = BlockPool("table", table_VE, density, row_blocks=16, column_block=gcd(8, width))
+        pool.choose_randomly({}, generator)
+        blocked_VE = table_VE.clone()
+        pool.silence({"table": blocked_VE})
+        layout = layout_of(blocked_VE, row_blocks=16)
+        self._table = ItemTable((TablePart(0, blocked_VE),), width).cut(layout).contiguous()
+        self._bias_V = torch.zeros(rows)
+
+    def __matmul__(self, query_EB: torch.Tensor) -> torch.Tensor:
+        scores_BV = torch.empty(query_EB.shape[1], len(self._table))
+        self._table.score_into(scores_BV, query_EB.T, self._bias_V)
+        return scores_BV
+
+
+def _milliseconds(
+    forms: Sequence[tuple[torch.Tensor | _Blocks, torch.Tensor]], rounds: int
+) -> list[float]:
+    """Return the median CPU time of each (table, query) product, taken by turns."""
+    found: list[list[float]] = [[] for _ in forms]
+    for turn in range(rounds + 1):
+        for (table, query_EB), times in zip(forms, found, strict=True):
+            began = time.thread_time()
+            table @ query_EB
+            if turn:  # the first one warms up
+                times.append(1000 * (time.thread_time() - began))
+    return [median(times) for times in found]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.backbone.contract import Layers
 from models.backbone.registry import backbone_of
 from models.config import Submodel, SupernetConfig
 from models.router import ROUTER_FEATURES
@@ -28,17 +29,21 @@ class Cost:
         return self.router + self.encoder + self.scoring
 
 
-def encoder_flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
+def encoder_flops(
+    config: SupernetConfig, submodel: Submodel, length: int, layers: Layers | None = None
+) -> int:
     """Return the FLOPs of a body (`models/body.py`) for one history padded to `length`.
 
     Charged is what it reads of it, and what the newest position's output depends on. Where the
-    item table has projections, every item is charged the dearest.
+    item table has projections, every item is charged the dearest. `layers` are the submodel's own,
+    where something may have been left out of them.
     """
     length, backbone = submodel.reads(length), backbone_of(config)
     d, e = submodel.width, submodel.emb_width
     lookup = 2 * length * config.layout.embed_multiply_adds(config.emb_width, e)
     ends = 2 * backbone.reads(config, submodel, length) * e * d + 2 * d * e
-    return lookup + ends + backbone.flops(config, submodel, length)
+    inside = backbone.flops(config, submodel, length) if layers is None else layers.flops(length)
+    return lookup + ends + inside
 
 
 def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int = 0) -> int:
@@ -54,11 +59,13 @@ def router_flops(hidden: int, num_submodels: int) -> int:
     return 2 * (ROUTER_FEATURES * hidden + hidden * num_submodels)
 
 
-def full_cost(config: SupernetConfig, length: int, memory_flops: int = 0) -> Cost:
+def full_cost(
+    config: SupernetConfig, length: int, memory_flops: int = 0, layers: Layers | None = None
+) -> Cost:
     """Return what the full network alone would spend: no router is needed for it."""
     return Cost(
         router=0,
-        encoder=encoder_flops(config, config.largest, length),
+        encoder=encoder_flops(config, config.largest, length, layers),
         scoring=scoring_flops(config, config.largest, memory_flops),
     )
 

@@ -96,10 +96,12 @@ class Ranker:
         self._router_flops = (
             router_flops(router.hidden.out_features, len(self.served)) if router is not None else 0
         )
+        layers = [weights.layers for weights in self._weights]
+        self._full_layers = layers[-1]
         self._costs = {
             (place, length): Cost(
                 router=0,
-                encoder=encoder_flops(self.config, submodel, length),
+                encoder=encoder_flops(self.config, submodel, length, layers[place]),
                 scoring=scoring_flops(self.config, submodel, self._memory_flops),
             )
             for place, submodel in enumerate(self.served)
@@ -141,9 +143,13 @@ class Ranker:
             return cost
         return Cost(router=self._router_flops, encoder=cost.encoder, scoring=cost.scoring)
 
+    def body_bytes_of(self, place: int) -> int:
+        """Return the bytes that `served[place]` reads beside the tables, as extracted."""
+        return self._weights[place].body_bytes()
+
     def full_cost(self, bucket: int) -> Cost:
         """Return what the full network alone spends on one history padded to `bucket`."""
-        return full_cost(self.config, bucket, self._memory_flops)
+        return full_cost(self.config, bucket, self._memory_flops, self._full_layers)
 
     def features(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
         """Return the router's features, (B, ROUTER_FEATURES) float32.

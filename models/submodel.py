@@ -19,10 +19,11 @@ def extract(
 ) -> NetworkWeights:
     """Return detached contiguous float32 weights that answer exactly like the slice (to 1e-5).
 
-    A kernel that layers share is copied once. Submodels that share an embedding width share one
-    table when they are given the same `tables` (emb_width -> its table, contiguous), which is
-    filled as needed; the widest table, the item bias and whatever a narrower table has in common
-    with it are always the supernet's own memory.
+    Attention heads and feed-forward channels that write nothing, as sparse training leaves them,
+    are left out. A kernel that layers share is copied once. Submodels that share an embedding
+    width share one table when they are given the same `tables` (emb_width -> its table,
+    contiguous), which is filled as needed; the widest table, the item bias and whatever a narrower
+    table has in common with it are always the supernet's own memory.
     """
     tables = {} if tables is None else tables
     with torch.no_grad():

@@ -43,11 +43,21 @@ class Layers(Protocol):
         ...
 
     def extracted(self) -> Layers:
-        """Return detached contiguous copies; a kernel that layers share is copied once."""
+        """Return detached contiguous copies, without what adds nothing.
+
+        A kernel that layers share is copied once.
+        """
         ...
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return every tensor, those of a shared kernel once."""
+        ...
+
+    def flops(self, length: int) -> int:
+        """Return the FLOPs of these very layers for one history padded to `length`.
+
+        Where nothing was left out of them: `Backbone.flops`.
+        """
         ...
 
     def newest(self) -> NewestLayers:

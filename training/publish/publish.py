@@ -15,10 +15,8 @@ from models.checkpoint.elastic import ElasticEntry
 from models.checkpoint.manifest import PricePoint, RouterEntry, SubmodelEntry
 from models.checkpoint.store import current
 from models.checkpoint.write import write_checkpoint
-from models.cost import parameter_counts
 from models.ranker import Ranker
 from models.router import ROUTER_FEATURES
-from models.table.layout import FLOAT_BYTES
 from training.data.catalog_build import popular_items
 from training.data.interactions import Interactions
 from training.data.split import Split
@@ -110,7 +108,7 @@ def submodel_entries(ranker: Ranker) -> list[SubmodelEntry]:
                 flops_encoder=cost.encoder,
                 flops_scoring=cost.scoring,
                 flops_ratio=cost.total / full,
-                body_bytes=FLOAT_BYTES * parameter_counts(ranker.config, submodel)["body"],
+                body_bytes=ranker.body_bytes_of(place),
             )
         )
     return entries

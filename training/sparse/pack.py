@@ -24,7 +24,7 @@ def packed(supernet: Supernet, row_blocks: int) -> Supernet:
     config = supernet.config
     if config.table is not None:
         return supernet
-    layout = _layout(supernet.item_table.dense().detach(), row_blocks)
+    layout = layout_of(supernet.item_table.dense().detach(), row_blocks)
     if len(layout.blocks) == 1 and layout.blocks[0].width == config.emb_width:
         return supernet
     state = {name: one for name, one in supernet.state_dict().items() if not is_table(name)}
@@ -34,7 +34,8 @@ def packed(supernet: Supernet, row_blocks: int) -> Supernet:
     return small
 
 
-def _layout(table_VE: Tensor, row_blocks: int) -> TableLayout:
+def layout_of(table_VE: Tensor, row_blocks: int) -> TableLayout:
+    """Return the widths that living columns have, neighbouring blocks of one width as one."""
     columns = torch.arange(1, table_VE.shape[1] + 1)
     edges = row_edges(len(table_VE), row_blocks)
     blocks: list[TableBlock] = []

@@ -12,12 +12,16 @@ def reads(config: SupernetConfig, submodel: Submodel, length: int) -> int:
 
 
 def flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
-    """Return the layers' FLOPs for one history padded to `length`.
+    """Return the layers' FLOPs for one history padded to `length`."""
+    return flops_of(_reach(config, submodel, length), submodel.width)
 
-    Every convolution is charged where it is computed, all three taps, also those that meet nothing.
+
+def flops_of(found: Reach, width: int) -> int:
+    """Return the FLOPs of convolutions of `width` channels.
+
+    Each is charged where it is computed, all three taps, also those that meet nothing.
     """
-    positions = int(_reach(config, submodel, length).counts.sum())
-    return 2 * positions * TAPS * submodel.width**2
+    return 2 * int(found.counts.sum()) * TAPS * width**2
 
 
 def parameters(config: SupernetConfig, submodel: Submodel) -> int:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from models.arrays import Floats, Ids
 from models.backbone.contract import Dropout, Feed, keep
 from models.backbone.copies import all_tensors, copied
+from models.backbone.nextitnet.cost import flops_of
 from models.backbone.nextitnet.reach import TAPS, reach
 from models.norm import layer_norm
 
@@ -78,6 +79,11 @@ class NextItNetLayers:
     def tensors(self) -> tuple[Tensor, ...]:
         """Return every tensor, those of a shared kernel once."""
         return all_tensors((*self.kernels(), *self.convolutions))
+
+    def flops(self, length: int) -> int:
+        """See `contract.Layers`."""
+        dilations = tuple(first.dilation for first, _ in self.blocks())
+        return flops_of(reach(dilations, length), len(self.convolutions[0].norm_weight_D))
 
     def newest(self) -> NextItNetNewest:
         """Return the layers prepared for the newest position."""

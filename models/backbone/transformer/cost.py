@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.config import Submodel, SupernetConfig
 
 
@@ -12,15 +14,23 @@ def reads(config: SupernetConfig, submodel: Submodel, length: int) -> int:
 
 
 def flops(config: SupernetConfig, submodel: Submodel, length: int) -> int:
-    """Return the layers' FLOPs for one history padded to `length`.
+    """Return the layers' FLOPs for one history padded to `length`, nothing left out of them."""
+    d, f = submodel.width, config.ffn_multiplier * submodel.width
+    return flops_of(d, d // config.num_heads, [(d, f)] * submodel.depth, length)
+
+
+def flops_of(width: int, head_width: int, layers: Sequence[tuple[int, int]], length: int) -> int:
+    """Return the FLOPs of layers of (columns of all heads, feed-forward channels) each.
 
     The last layer attends from the newest position only, its projections folded.
     """
-    d, f = submodel.width, config.ffn_multiplier * submodel.width
-    across = config.num_heads * d
-    inner_layer = 2 * length * (3 * d * d + d * d + 2 * d * f) + 4 * length * length * d
-    last_layer = 2 * (2 * d * across + 2 * d * f) + 4 * length * across
-    return (submodel.depth - 1) * inner_layer + last_layer
+    total = 0
+    for attended, inner in layers[:-1]:
+        total += 2 * length * (4 * width * attended + 2 * width * inner)
+        total += 4 * length * length * attended
+    attended, inner = layers[-1]
+    across = attended // head_width * width
+    return total + 2 * (2 * width * across + 2 * width * inner) + 4 * length * across
 
 
 def parameters(config: SupernetConfig, submodel: Submodel) -> int:

@@ -26,6 +26,7 @@ class _Writer:
     def __init__(self, graph: Graph, newest: TransformerNewest) -> None:
         self._graph = graph
         self._newest = newest
+        self._head_width = newest.layers.width // newest.layers.num_heads
         self._users = Counter(id(block.kernel) for block in newest.layers.blocks)
 
     def write(self, hidden: str, norm: tuple[Tensor, Tensor]) -> str:
@@ -63,7 +64,8 @@ class _Writer:
             graph.constant(kernel.qkv_weight_3DD.T),
             graph.constant(kernel.qkv_bias_3D),
             domain=FUSED,
-            num_heads=self._newest.layers.num_heads,
+            num_heads=kernel.attended // self._head_width,
+            qkv_hidden_sizes=[kernel.attended] * 3,
             unidirectional=1,
         )
         return self._scaled(
@@ -72,7 +74,8 @@ class _Writer:
 
     def _attend_newest(self, normed: str) -> tuple[str, Tensor]:
         graph, folded = self._graph, self._newest.folded
-        heads, width = self._newest.layers.num_heads, len(folded.out_bias_D)
+        width = len(folded.out_bias_D)
+        heads = len(folded.query_bias_X) // width
         newest = graph.node("GatherND", normed, "places")
         query = graph.gemm(newest, folded.query_weight_XD, folded.query_bias_X)
         query = graph.node("Reshape", query, graph.shape(-1, heads, width))

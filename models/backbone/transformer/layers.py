@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,12 +28,16 @@ from torch.nn import functional as F
 from models.arrays import Floats, Ids
 from models.backbone.contract import Dropout, Feed, keep
 from models.backbone.copies import all_tensors, copied
+from models.backbone.transformer.cost import flops_of
 from models.norm import layer_norm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelWeights:
-    """What layers may share. `qkv` rows are query, key, value, each head by head."""
+    """What layers may share. `qkv` rows are query, key, value, each head by head.
+
+    Heads and feed-forward channels may be fewer than the network's, each as wide as ever.
+    """
 
     qkv_weight_3DD: Tensor
     qkv_bias_3D: Tensor
@@ -43,6 +47,39 @@ class KernelWeights:
     ffn_in_bias_F: Tensor
     ffn_out_weight_DF: Tensor
     ffn_out_bias_D: Tensor
+
+    @property
+    def attended(self) -> int:
+        """Columns of all heads together."""
+        return self.out_weight_DD.shape[1]
+
+    @property
+    def inner(self) -> int:
+        """Feed-forward channels."""
+        return self.ffn_in_weight_FD.shape[0]
+
+    def alive(self, head_width: int) -> KernelWeights:
+        """Return the kernel without heads and channels that write nothing; one of each stays.
+
+        What they write is exactly zero once sparse training let them die.
+        """
+        writes_H = (self.out_weight_DD != 0).any(0).view(-1, head_width).any(1)
+        writes_F = (self.ffn_out_weight_DF != 0).any(0)
+        for writes in (writes_H, writes_F):
+            writes[0] |= ~writes.any()
+        if writes_H.all() and writes_F.all():
+            return self
+        columns = writes_H.repeat_interleave(head_width)
+        rows = columns.repeat(3)
+        return replace(
+            self,
+            qkv_weight_3DD=self.qkv_weight_3DD[rows],
+            qkv_bias_3D=self.qkv_bias_3D[rows],
+            out_weight_DD=self.out_weight_DD[:, columns],
+            ffn_in_weight_FD=self.ffn_in_weight_FD[writes_F],
+            ffn_in_bias_F=self.ffn_in_bias_F[writes_F],
+            ffn_out_weight_DF=self.ffn_out_weight_DF[:, writes_F],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +97,10 @@ class BlockWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerLayers:
-    """See `contract.Layers`; layers that share a kernel hold the same `KernelWeights`."""
+    """See `contract.Layers`; layers that share a kernel hold the same `KernelWeights`.
+
+    `num_heads` are the network's, which say how wide a head is; a layer may have fewer.
+    """
 
     num_heads: int
     blocks: tuple[BlockWeights, ...]
@@ -75,10 +115,21 @@ class TransformerLayers:
         return hidden_BLD
 
     def extracted(self) -> TransformerLayers:
-        """Return detached contiguous copies, of a shared kernel one."""
-        copies = {id(kernel): copied(kernel) for kernel in self.kernels()}
+        """Return detached contiguous copies, of a shared kernel one; see `KernelWeights.alive`."""
+        head_width = self.width // self.num_heads
+        copies = {id(kernel): copied(kernel.alive(head_width)) for kernel in self.kernels()}
         blocks = tuple(copied(one, kernel=copies[id(one.kernel)]) for one in self.blocks)
         return TransformerLayers(num_heads=self.num_heads, blocks=blocks)
+
+    @property
+    def width(self) -> int:
+        """Hidden width."""
+        return len(self.blocks[0].norm_ffn_weight_D)
+
+    def flops(self, length: int) -> int:
+        """See `contract.Layers`."""
+        kernels = [(block.kernel.attended, block.kernel.inner) for block in self.blocks]
+        return flops_of(self.width, self.width // self.num_heads, kernels, length)
 
     def kernels(self) -> tuple[KernelWeights, ...]:
         """Return the kernels by first use, each once."""
@@ -94,15 +145,19 @@ class TransformerLayers:
 
 
 def attend_all(block: BlockWeights, hidden_BLD: Tensor, num_heads: int) -> Tensor:
-    """Return causal self-attention of the normed `hidden_BLD`, (B, L, D), residual not added."""
+    """Return causal self-attention of the normed `hidden_BLD`, (B, L, D), residual not added.
+
+    `num_heads` are the network's; the layer may have fewer, as wide as those.
+    """
     batch, length, width = hidden_BLD.shape
     kernel = block.kernel
     normed_BLD = layer_norm(hidden_BLD, block.norm_attention_weight_D, block.norm_attention_bias_D)
     qkv_BL3D = F.linear(normed_BLD, kernel.qkv_weight_3DD, kernel.qkv_bias_3D)
-    qkv = qkv_BL3D.view(batch, length, 3, num_heads, width // num_heads)
+    head_width = width // num_heads
+    qkv = qkv_BL3D.view(batch, length, 3, kernel.attended // head_width, head_width)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)
     mixed_BHLK = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    mixed_BLD = mixed_BHLK.transpose(1, 2).reshape(batch, length, width)
+    mixed_BLD = mixed_BHLK.transpose(1, 2).reshape(batch, length, kernel.attended)
     return F.linear(mixed_BLD, kernel.out_weight_DD, kernel.out_bias_D)
 
 
@@ -119,17 +174,21 @@ class NewestAttention:
     """Attention of the newest position, folded, gain included: float32, contiguous."""
 
     query_weight_XD: Tensor
-    """(H * D, D), scaled by 1 / sqrt(K)."""
+    """(H * D, D), scaled by 1 / sqrt(K); H are this layer's heads."""
     query_bias_X: Tensor
     out_weight_DX: Tensor
     out_bias_D: Tensor
 
 
 def fold_newest(block: BlockWeights, num_heads: int) -> NewestAttention:
-    """Return the folded attention of a network's last block; products are taken in float64."""
+    """Return the folded attention of a network's last block; products are taken in float64.
+
+    `num_heads` are the network's; the block may have fewer, as wide as those.
+    """
     kernel, gain = block.kernel, block.attention_gain.detach().double()
     width = kernel.out_weight_DD.shape[0]
     head_width = width // num_heads
+    num_heads = kernel.attended // head_width
     query_HKD, key_HKD, value_HKD = (
         kernel.qkv_weight_3DD.detach().double().view(3, num_heads, head_width, width)
     )
@@ -185,7 +244,7 @@ class TransformerNewest:
         rows_B, newest_B = feed["places"].unbind(1)
         query_BHD = F.linear(
             normed_BLD[rows_B, newest_B], folded.query_weight_XD, folded.query_bias_X
-        ).view(-1, heads, width)
+        ).view(-1, len(folded.query_bias_X) // width, width)
         attention_BHL = torch.baddbmm(feed["mask"], query_BHD, normed_BLD.transpose(1, 2)).softmax(
             2
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ import torch
 from cli.main import main
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
+from models.cost import full_cost, parameter_counts
+from service.engine.torch_engine import TorchEngine
+from service.lifecycle.trial import replay
 from training.data.profile import profile
 from training.data.reading import read
-from training.pipeline import build
+from training.pipeline import build, publish_trained
 from training.plan import TrainPlan, canet_of, preset_of
 from training.progress import Silent
 from training.sparse.config import SparseConfig
@@ -79,6 +83,33 @@ def test_what_was_trained_sparsely_says_so_and_is_refreshed_so(
     assert again.warm
     assert again.preset.train.sparse == SparseConfig(density=0.3, interval=5)
     assert again.evaluation.density < 0.31
+
+
+def test_units_leave_what_is_served(data: Path, tmp_path: Path) -> None:
+    """From training to an engine that repeats the golden answers, and on to a refresh."""
+    sparse = SparseConfig(
+        density=0.5, granularity="unit", interval=4, window=4, row_blocks=4, column_block=2
+    )
+    interactions = read(data, None, strict=False, progress=Silent())
+    wanted = replace(plan(tmp_path, sparse=sparse), epochs=2)
+    trained = build(wanted, interactions, Silent())
+    checkpoint = read_checkpoint(tmp_path / publish_trained(tmp_path, trained, seconds=1.0))
+    config, entries = checkpoint.config, checkpoint.manifest.submodels
+    assert config.table is not None
+    assert not config.table.projected
+    whole = parameter_counts(replace(config, table=None), config.largest)
+    assert config.layout.num_bytes(config.emb_width) <= 0.6 * 4 * (whole["table"] - config.rows)
+    assert entries[-1].body_bytes is not None
+    assert entries[-1].body_bytes < 0.8 * 4 * whole["body"]
+    assert entries[-1].flops < full_cost(replace(config, table=None), config.max_length).total
+    engine = TorchEngine(checkpoint)
+    replay(engine, checkpoint.golden, lambda: None)
+
+    again = build(plan(tmp_path), interactions, Silent(), parent=checkpoint)
+    assert again.warm
+    assert again.preset.train.sparse == sparse
+    assert again.preset.supernet.table is None  # whole again, so that units can move
+    assert again.routed.ranker.config.table is not None
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.config import BACKBONES
+from models.density import density, is_weight
 from models.supernet import Supernet
-from tests.models.builders import random_supernet, small_config
+from models.table.layout import TableLayout
+from tests.models.builders import PREFIXES, PROJECTED, random_supernet, small_config
 from training.sparse.blocks import BlockPool
 from training.sparse.channels import ChannelPool
 from training.sparse.config import SparseConfig
@@ -69,11 +71,11 @@ def test_a_count_is_never_none() -> None:
     st.integers(0, 2**31),
 )
 def test_explorations_keep_the_budget_and_the_dead_at_zero(
-    granularity: str, density: float, given_weights: bool, rates: list[float], seed: int
+    granularity: str, share: float, given_weights: bool, rates: list[float], seed: int
 ) -> None:
     supernet, tensors = weights(seed % 7)
     draws = generator(seed)
-    for pool in make_pools(supernet, SparseConfig(density=density, granularity=granularity)):
+    for pool in make_pools(supernet, SparseConfig(density=share, granularity=granularity)):
         if given_weights:
             pool.choose_largest(tensors, draws)
         else:
@@ -94,24 +96,22 @@ def test_explorations_keep_the_budget_and_the_dead_at_zero(
                 same = torch.where(changed[name], tensors[name], before[name])
                 assert torch.equal(tensors[name], same)
                 assert not tensors[name][changed[name]].any()
-        again = make_pools(supernet, SparseConfig(density=density, granularity=granularity))
+        again = make_pools(supernet, SparseConfig(density=share, granularity=granularity))
         match = next(one for one in again if one.watched == pool.watched)
         match.load_state(pool.state())
         assert match.counts() == (live, total)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("density", [0.1, 0.5])
-def test_single_weights_leave_every_submodel_the_same_density(
-    density: float, backbone: str
-) -> None:
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_single_weights_leave_every_submodel_the_same_density(share: float, backbone: str) -> None:
     """Energy in the first columns, as nested training makes it, starves nobody."""
     supernet = random_supernet(small_config(backbone=backbone), 0)
     tensors = {name: tensor.detach() for name, tensor in supernet.named_parameters()}
     for tensor in tensors.values():
         if tensor.dim() > 1:
             tensor.mul_(torch.linspace(9, 0.1, tensor.shape[-1]))
-    for pool in make_pools(supernet, SparseConfig(density=density)):
+    for pool in make_pools(supernet, SparseConfig(density=share)):
         pool.choose_largest(tensors, generator(0))
         pool.silence(tensors)
     for submodel in CONFIG.submodels:
@@ -122,9 +122,31 @@ def test_single_weights_leave_every_submodel_the_same_density(
             network.output_weight_ED,
             *(tensor for tensor in network.layers.tensors() if tensor.dim() > 1),
         ):
-            share = int(torch.count_nonzero(tensor)) / tensor.numel()
+            left = int(torch.count_nonzero(tensor)) / tensor.numel()
             # One weight of rounding for each box.
-            assert abs(share - density) <= 18 / tensor.numel()
+            assert abs(left - share) <= 18 / tensor.numel()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "sharing"), [("nextitnet", "none"), ("transformer", "adjacent_layer")]
+)
+@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES])
+def test_every_architecture_is_thinned(
+    backbone: str, sharing: str, table: TableLayout | None
+) -> None:
+    """Convolutions, shared kernels, tables in blocks: every weight, and every budget exact."""
+    supernet = random_supernet(small_config(backbone=backbone, layer_sharing=sharing, table=table))
+    tensors = {name: tensor.detach() for name, tensor in supernet.named_parameters()}
+    config = SparseConfig(density=0.5)
+    pools = make_pools(supernet, config)
+    assert {name for pool in pools for name in pool.watched} == set(filter(is_weight, tensors))
+    for pool in pools:
+        pool.choose_largest(tensors, generator(0))
+        pool.silence(tensors)
+    assert density(supernet) == pytest.approx(0.5 if table is not PREFIXES else 0.4, abs=0.1)
+    units = make_pools(supernet, SparseConfig(density=0.5, granularity="unit"))
+    layers = {"none": 0, "adjacent_layer": 2}[sharing]
+    assert len(units) == (table is None) + 2 * layers
 
 
 def test_norms_biases_and_positions_live() -> None:
