@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 Attributes = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ class Catalog:
         """Return (known item ids in order, unknown external ids in order)."""
         wanted = tuple(external_ids)
         rows = list(map(self._rows.get, wanted))
+        if None not in rows:
+            return cast("list[int]", rows), []
         known = [row for row in rows if row is not None]
-        if len(known) == len(rows):
-            return known, []
         return known, [external for external, row in zip(wanted, rows, strict=True) if row is None]

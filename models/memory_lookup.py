@@ -51,6 +51,8 @@ class MemoryLookup:
         self._items = memory.items.numpy()
         self._weights = memory.weights.numpy()
         self._per_age_W = (1.0 / np.arange(1, self.window + 1)).astype(np.float32)
+        self._per_age = self._per_age_W
+        """The same again and again, for a batch as large as any so far."""
 
     def bonus(self, recent_BW: Ids, gains_B: Floats, scratch_BV: Floats) -> Bonus:
         """Return gain * log(1 + evidence) for every known entry.
@@ -101,9 +103,17 @@ class MemoryLookup:
         places_N = np.repeat(starts_C - (ends_C - counts_C), counts_C)
         places_N += np.arange(total, dtype=places_N.dtype)
         weights_N = self._weights.take(places_N)
-        weights_N *= np.repeat(np.tile(self._per_age_W[:window], batch), counts_C)
+        weights_N *= np.repeat(self._ages(batch, window), counts_C)
         counts_B = counts_C.reshape(batch, window).sum(axis=1)
         return self._items.take(places_N), weights_N, counts_B
+
+    def _ages(self, batch: int, window: int) -> Floats:
+        """Return what each cell of (batch, window) weighs by its age, flat."""
+        if window != self.window:
+            return np.tile(self._per_age_W[:window], batch)
+        if len(self._per_age) < batch * window:
+            self._per_age = np.tile(self._per_age_W, batch)
+        return self._per_age[: batch * window]
 
 
 def _log1p(evidence: Floats) -> Floats:

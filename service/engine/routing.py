@@ -41,7 +41,8 @@ class Dispatcher:
             names &= set(allowed)
         if not names:
             raise ValueError("the allow-list leaves the router no submodel")
-        self._routable_S = np.array([name in names for name in places])
+        routable_S = np.array([name in names for name in places])
+        self._routable_S = None if routable_S.all() else routable_S
         self._full = {bucket: ranker.full_cost(bucket).total for bucket in ranker.buckets}
 
     def dispatch(self, known: Sequence[Prepared], price: Price) -> None:
@@ -64,7 +65,9 @@ class Dispatcher:
         lengths_B = np.array([one.length for one in routed], dtype=np.int64)
         quality_BS = self._ranker.quality(recent([one.history for one in routed]), lengths_B)
         cost_BS = self._ranker.cost_ratios(lengths_B)
-        allowed_BS = np.broadcast_to(self._routable_S, quality_BS.shape)
+        allowed_BS = None
+        if self._routable_S is not None:
+            allowed_BS = np.broadcast_to(self._routable_S, quality_BS.shape)
         base = self._price if price.base is None else price.base
         free_B = chosen_B = choose_places(quality_BS, cost_BS, base, allowed_BS)
         bounded = [one.query.compute.max_ratio for one in routed]
@@ -73,7 +76,7 @@ class Dispatcher:
             bound_B = np.array([np.inf if bound is None else bound for bound in bounded])
             full_at_most = self._full[self._ranker.config.max_length]
             within_BS = cost_BS * full_at_most <= (bound_B * full_B * (1 + 1e-6))[:, None]
-            allowed_BS = allowed_BS & within_BS
+            allowed_BS = within_BS if allowed_BS is None else allowed_BS & within_BS
             chosen_B = choose_places(quality_BS, cost_BS, base, allowed_BS)
         for one, place, freely in zip(routed, chosen_B.tolist(), free_B.tolist(), strict=True):
             one.place = place

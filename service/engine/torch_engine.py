@@ -260,8 +260,9 @@ class TorchEngine:
     def _ranking(self, one: Prepared, scored: Scored) -> Ranking:
         query = one.query
         items = self._decode(scored.rows, scored.scores)
-        filled = self._fallback.fill(one, scored.rows, query.k - len(items))
-        items += self._decode(*_columns(filled))
+        if len(items) < query.k:
+            filled = self._fallback.fill(one, scored.rows, query.k - len(items))
+            items += self._decode(*_columns(filled))
         flops = self._flops[one.place, one.bucket, one.reason not in {"full", "fixed"}]
         if scored.flops is not None:
             flops = replace(flops, scoring=scored.flops)
