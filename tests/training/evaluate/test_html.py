@@ -127,6 +127,8 @@ def test_the_table_shows_every_row_and_metrics_at_20() -> None:
     assert text.count("<tr") == 1 + len(EVALUATION.rows)
     assert "NDCG@20" in text
     assert "0.2100 on these cases" in text
+    assert "are not zero" not in text
+    assert "50.0 % of the weights are not zero" in page(replace(EVALUATION, density=0.5))
 
 
 def test_names_from_outside_are_escaped() -> None:
