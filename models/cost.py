@@ -40,7 +40,8 @@ def encoder_flops(
     """
     length, backbone = submodel.reads(length), backbone_of(config)
     d, e = submodel.width, submodel.emb_width
-    lookup = 2 * length * config.layout.embed_multiply_adds(config.emb_width, e)
+    looked_up = min(length, backbone.window(config, submodel))
+    lookup = 2 * looked_up * config.layout.embed_multiply_adds(config.emb_width, e)
     ends = 2 * backbone.reads(config, submodel, length) * e * d + 2 * d * e
     inside = backbone.flops(config, submodel, length) if layers is None else layers.flops(length)
     return lookup + ends + inside

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models.arrays import Floats, Ids
+from models.backbone.registry import backbone_of
 from models.config import Submodel, SupernetConfig
 from models.cost import (
     Cost,
@@ -85,6 +86,9 @@ class Ranker:
             None if weights.positions_LE is None else weights.positions_LE.numpy()
             for weights in self._weights
         ]
+        window = backbone_of(self.config).window
+        most = self.config.max_length
+        self._reads = [min(one.reads(most), window(self.config, one)) for one in self.served]
         self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
         self._look_up = RowLookup(self.table)
         self.item_bias_V = self._weights[-1].item_bias_V
@@ -177,7 +181,7 @@ class Ranker:
 
         Of longer ones it reads the newest that it reads at all.
         """
-        reads = self.served[place].reads(item_ids_BL.shape[1])
+        reads = min(self._reads[place], item_ids_BL.shape[1])
         if reads < item_ids_BL.shape[1]:
             item_ids_BL, lengths_B = cut(item_ids_BL, lengths_B, reads)
         # Whole rows first: a lookup in a view would copy the table.

@@ -106,6 +106,8 @@ class Backbone:
     blocks: Callable[[SupernetConfig], Blocks]
     has_positions: bool
     """Whether learned position embeddings are added to the items'."""
+    window: Callable[[SupernetConfig, Submodel], int]
+    """How many of the newest items can reach the newest output; older ones need no embedding."""
     reads: Callable[[SupernetConfig, Submodel, int], int]
     """Of how many positions of a history padded to a length the input map is taken."""
     flops: Callable[[SupernetConfig, Submodel, int], int]

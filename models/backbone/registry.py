@@ -17,6 +17,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
         "transformer": Backbone(
             blocks=TransformerBlocks,
             has_positions=True,
+            window=transformer_cost.window,
             reads=transformer_cost.reads,
             flops=transformer_cost.flops,
             parameters=transformer_cost.parameters,
@@ -24,6 +25,7 @@ BACKBONES: Mapping[str, Backbone] = MappingProxyType(
         "nextitnet": Backbone(
             blocks=NextItNetBlocks,
             has_positions=False,
+            window=nextitnet_cost.window,
             reads=nextitnet_cost.reads,
             flops=nextitnet_cost.flops,
             parameters=nextitnet_cost.parameters,

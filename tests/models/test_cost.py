@@ -10,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from models.backbone.registry import backbone_of
 from models.body import TorchBody
 from models.config import BACKBONES, Submodel, SupernetConfig
 from models.cost import (
@@ -63,7 +64,8 @@ def test_encoder_and_scoring_equal_torchs_counter(
             with FlopCounterMode(display=False) as scoring:
                 score_all(weights, query_BE)
             with FlopCounterMode(display=False) as lookup:  # row 10 lies in the dearest block
-                weights.table.embed(torch.full((batch, length), 10))
+                seen = min(length, backbone_of(config).window(config, submodel))
+                weights.table.embed(torch.full((batch, seen), 10))
             spent = counted(encoder) + counted(lookup)
             assert spent == batch * encoder_flops(config, submodel, length)
             assert counted(scoring) == batch * scoring_flops(config, submodel)
@@ -181,3 +183,12 @@ def test_what_is_not_read_is_not_charged(length: int) -> None:
     shorter = replace(most, length=8)
     assert encoder_flops(CONFIG, shorter, length) == encoder_flops(CONFIG, most, 8)
     assert scoring_flops(CONFIG, shorter) == scoring_flops(CONFIG, most)
+
+
+@pytest.mark.parametrize("table", LAYOUTS)
+def test_items_out_of_reach_cost_nothing(table: TableLayout | None) -> None:
+    """One block of convolutions reaches seven items; their table is not looked up further."""
+    config = replace(CONFIG, backbone="nextitnet", table=table)
+    one, two = config.smallest, replace(config.smallest, depth=2)
+    assert encoder_flops(config, one, 8) == encoder_flops(config, one, 20)
+    assert encoder_flops(config, two, 8) < encoder_flops(config, two, 20)

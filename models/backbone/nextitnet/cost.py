@@ -6,6 +6,11 @@ from models.backbone.nextitnet.reach import TAPS, Reach, block_dilations, reach
 from models.config import Submodel, SupernetConfig
 
 
+def window(config: SupernetConfig, submodel: Submodel) -> int:
+    """Return how many of the newest items matter, `config.max_length` at most."""
+    return int(_reach(config, submodel, config.max_length).offsets_N[-1]) + 1
+
+
 def reads(config: SupernetConfig, submodel: Submodel, length: int) -> int:
     """Return how many positions the newest output depends on."""
     return len(_reach(config, submodel, length).offsets_N)

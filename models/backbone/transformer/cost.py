@@ -7,6 +7,12 @@ from collections.abc import Sequence
 from models.config import Submodel, SupernetConfig
 
 
+def window(config: SupernetConfig, submodel: Submodel) -> int:
+    """Return how many of the newest items matter: all that the network can read."""
+    del submodel
+    return config.max_length
+
+
 def reads(config: SupernetConfig, submodel: Submodel, length: int) -> int:
     """Return how many positions are embedded: all of them."""
     del config, submodel
