@@ -17,12 +17,13 @@ def aligned(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
-def block_bytes(rows: int, width: int, *, indexed: int = 0) -> int:
+def block_bytes(rows: int, width: int, query_widths: int) -> int:
     """Return what a block without projection takes, its entry in the list of blocks included.
 
-    `indexed` is for how many query widths a search index of it is held; 0 for no index.
+    A block as long as a catalog that is searched by an index has one, for `query_widths` embedding
+    widths at most.
     """
-    index = index_bytes(rows, width, indexed) if indexed else 0
+    index = index_bytes(rows, width, query_widths) if rows >= INDEX_FROM_ROWS else 0
     return aligned(FLOAT_BYTES * rows * width) + index + ENTRY_BYTES
 
 
@@ -32,13 +33,12 @@ def bias_bytes(rows: int) -> int:
 
 
 def resident_bytes(layout: TableLayout, query_widths: int) -> int:
-    """Return what a table without projections takes, with its item biases.
+    """Return what a table without projections takes, with its item biases; see `block_bytes`.
 
-    Blocks as long as a catalog that is searched by an index have one, for `query_widths` embedding
-    widths at most. An item's row follows from its place in the catalog, so ids take nothing here.
+    An item's row follows from its place in the catalog, so ids take nothing here.
     """
     blocks = sum(
-        block_bytes(size, block.width, indexed=query_widths if size >= INDEX_FROM_ROWS else 0)
+        block_bytes(size, block.width, query_widths)
         for size, block in zip(layout.sizes, layout.blocks, strict=True)
     )
     return blocks + bias_bytes(layout.rows)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.search.search import INDEX_FROM_ROWS
 from models.table.layout import TableBlock, TableLayout
 
 GROUPS = 20
@@ -80,17 +81,20 @@ class ElasticConfig:
         return tuple(self.widths[place] for place in choice_G.tolist())
 
     def layout(self, choice_G: Choice) -> TableLayout:
-        """Return the table's blocks: neighbouring groups of one width are one block."""
-        widths = self.widths_of(choice_G)
-        last = len(widths) - 1
-        return TableLayout(
-            tuple(
-                TableBlock(self.stops[group], widths[group])
-                for group in range(len(widths))
-                if group == last or widths[group + 1] != widths[group]
-            ),
-            projected=False,
-        )
+        """Return the table's blocks: neighbouring groups of one width are one block.
+
+        Not where that would be long enough for a search index, whose bytes the narrowed rows
+        would have to make room for.
+        """
+        blocks: list[TableBlock] = []
+        start = 0
+        for stop, width in zip(self.stops, self.widths_of(choice_G), strict=True):
+            if blocks and blocks[-1].width == width and stop - start < INDEX_FROM_ROWS:
+                blocks.pop()
+            else:
+                start = blocks[-1].stop if blocks else 0
+            blocks.append(TableBlock(stop, width))
+        return TableLayout(tuple(blocks), projected=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models.checkpoint.elastic import ElasticEntry
+from models.table.layout import TableLayout
 from models.table.table import ItemTable, TablePart
 from training.elastic.config import Choice, ElasticConfig
 
@@ -79,12 +80,10 @@ def narrowing_of(entry: ElasticEntry) -> Narrowing:
     )
 
 
-def merged(table: ItemTable) -> ItemTable:
-    """Return the table with neighbouring parts of one width as one, contiguous."""
-    parts: list[TablePart] = []
-    for part in table.parts:
-        if parts and parts[-1].width == part.width:
-            before = parts.pop()
-            part = TablePart(before.start, torch.cat([before.rows_NR, part.rows_NR]))
-        parts.append(part)
-    return ItemTable(tuple(parts), table.emb_width).contiguous()
+def merged(table: ItemTable, layout: TableLayout) -> ItemTable:
+    """Return a narrowed table in the blocks of `layout`, each of them one or more whole parts."""
+    parts = []
+    for start, block in zip(layout.starts, layout.blocks, strict=True):
+        inside = [part.rows_NR for part in table.parts if start <= part.start < block.stop]
+        parts.append(TablePart(start, torch.cat(inside)))
+    return ItemTable(tuple(parts), table.emb_width)

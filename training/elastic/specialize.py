@@ -151,9 +151,10 @@ def _narrowed(checkpoint: Checkpoint, choice_G: Choice) -> tuple[Ranker, dict[st
     }
     table = table_of(state, before.table, before.emb_width)
     narrow, item_bias_V = narrowing(table, state["item_bias"], choice_G)
-    config = replace(before, table=narrowing.elastic.layout(choice_G))
+    layout = narrowing.elastic.layout(choice_G)
+    config = replace(before, table=layout)
     state = {name: tensor for name, tensor in state.items() if not is_table(name)}
-    state |= {**table_state(merged(narrow), blocked=True), "item_bias": item_bias_V}
+    state |= {**table_state(merged(narrow, layout), blocked=True), "item_bias": item_bias_V}
     tensors = {
         name: tensor
         for name, tensor in checkpoint.tensors.items()

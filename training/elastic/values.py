@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint.elastic import ElasticEntry
-from models.search.search import INDEX_FROM_ROWS
 from models.table.resident import bias_bytes, block_bytes
 from training.elastic.search.problem import Problem
 from training.fit.router_fit import pooled
@@ -54,19 +53,15 @@ def problem_of(entry: ElasticEntry, budget: int, query_widths: int) -> Problem:
     """Return the search's problem; ValueError when the budget is below the least feasible one.
 
     Bytes are those of `models/table/resident.py`, with every group a block of its own: neighbours
-    of one width make one block, which takes no more. In a catalog large enough for a search index
-    every group is charged its part of one, for `query_widths` embedding widths.
+    of one width make one block, which takes no more. A group long enough for a search index is
+    charged one, for `query_widths` embedding widths.
     """
-    rows = np.diff(entry.stops, prepend=0)
-    indexed = query_widths if entry.stops[-1] >= INDEX_FROM_ROWS else 0
+    rows = np.diff(entry.stops, prepend=0).tolist()
     return Problem(
         budget=budget,
         widths_W=np.array(entry.widths, dtype=np.int64),
         bytes_GW=np.array(
-            [
-                [block_bytes(int(size), width, indexed=indexed) for width in entry.widths]
-                for size in rows
-            ],
+            [[block_bytes(size, width, query_widths) for width in entry.widths] for size in rows],
             dtype=np.int64,
         ),
         value_GW=values(entry),

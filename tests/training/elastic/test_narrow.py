@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.network import encode_all, score_all
 from models.search.quantise import index_bytes, quantise
 from models.table.layout import TableBlock, TableLayout
-from models.table.resident import aligned, bias_bytes, block_bytes, resident_bytes
+from models.table.resident import aligned, bias_bytes, resident_bytes
 from tests.models.builders import random_supernet, small_config
 from training.elastic.config import ElasticConfig, ElasticPlan
 from training.elastic.draws import draw_choice
@@ -46,8 +46,8 @@ def test_packed_and_masked_scores_are_one(seed: int, columns: int) -> None:
         width = ELASTIC.widths[place]
         scale = how.scale_GW[group, place].exp()
         masked_VE[start:stop, :width] = scale * supernet.table[start:stop, :width]
-    packed = merged(table)
     layout = ELASTIC.layout(choice_G)
+    packed = merged(table, layout)
     assert [part.width for part in packed.parts] == [block.width for block in layout.blocks]
     assert [part.stop for part in packed.parts] == [block.stop for block in layout.blocks]
     torch.testing.assert_close(packed.dense(), masked_VE)
@@ -67,7 +67,7 @@ def test_whole_rows_are_left_as_they_are() -> None:
     table, bias_V = narrowing()(supernet.item_table, supernet.item_bias, ELASTIC.whole)
     assert torch.equal(table.dense(), supernet.table)
     assert torch.equal(bias_V, supernet.item_bias)
-    assert len(merged(table).parts) == 1
+    assert len(merged(table, ELASTIC.layout(ELASTIC.whole)).parts) == 1
 
 
 def step_of(seed: int = 0) -> ElasticStep:
@@ -145,14 +145,15 @@ def test_bytes_count_every_block_its_alignment_and_the_biases() -> None:
     assert resident_bytes(layout, 2) == 832 + 192 + 192 + 32
 
 
-def test_long_blocks_count_their_index_and_no_grouping_takes_more() -> None:
-    layout = TableLayout((TableBlock(3_000, 6), TableBlock(153_000, 3)), projected=False)
-    index = index_bytes(150_000, 3, 2)
-    apart = [(3_000, 6), *((10_000, 3) for _ in range(15))]
-    most = bias_bytes(153_000) + sum(block_bytes(*one, indexed=2) for one in apart)
+def test_long_blocks_count_their_index_and_groups_do_not_grow_into_one() -> None:
+    long = TableLayout((TableBlock(3_000, 6), TableBlock(153_000, 3)), projected=False)
     rows = aligned(4 * 3_000 * 6) + aligned(4 * 150_000 * 3)
-    assert resident_bytes(layout, 2) == rows + index + bias_bytes(153_000) + 32
-    assert resident_bytes(layout, 2) <= most
+    index = index_bytes(150_000, 3, 2)
+    assert resident_bytes(long, 2) == rows + index + bias_bytes(153_000) + 32
+    elastic = ElasticConfig.of(ElasticPlan(groups=6, widths=(2,)), num_items=239_999, emb_width=8)
+    layout = elastic.layout(np.array([1, 0, 0, 0, 0, 0]))
+    assert layout.sizes == (40_000, 80_000, 80_000, 40_000)
+    assert [block.width for block in layout.blocks] == [8, 2, 2, 2]
 
 
 @given(st.integers(1, 2_000), st.integers(1, 9))
