@@ -100,6 +100,7 @@ def test_zeros_are_not_multiplied(data: GraphData) -> None:
     assert training_step(model, graph, living=living) == edges * (3 * 4 + 2 * 8 + 4)
 
 
+@pytest.mark.long
 def test_the_comparison_runs_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dsl", "--quick", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -112,6 +113,7 @@ def test_the_comparison_runs_in_short(capsys: pytest.CaptureFixture[str]) -> Non
     assert float(rows["static"]["against dense"].rstrip("%")) < -10
 
 
+@pytest.mark.long
 def test_supernets_are_compared_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     words = "sparse-training --quick --json --density 0.5 --kinds unit dense-small"
     assert main(words.split()) == 0
@@ -123,6 +125,7 @@ def test_supernets_are_compared_in_short(capsys: pytest.CaptureFixture[str]) -> 
     assert rows["dense-small 0.5"]["body KB"] < rows["dense"]["body KB"]
 
 
+@pytest.mark.long
 def test_products_run_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sparse-product", "--quick", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

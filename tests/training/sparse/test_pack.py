@@ -43,7 +43,7 @@ def thinned(seed: int, share: float, row_blocks: int) -> Supernet:
     return supernet
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 2**20), st.sampled_from([0.1, 0.3, 0.5, 0.9]), st.sampled_from([1, 4, 7]))
 def test_packed_equals_masked(seed: int, share: float, row_blocks: int) -> None:
     masked = thinned(seed, share, row_blocks)
