@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from models.catalog import Catalog
+from models.config import Submodel
 from tests.models.builders import random_histories, random_memory, random_supernet, small_config
 from training.data.sequences import Sequences
 from training.data.split import EvalCases, SealedCases, Split
@@ -51,13 +52,18 @@ def a_case() -> tuple[Fitted, EvalCases]:
     return fitted, cases
 
 
-def routed(budget: float | None) -> Routed:
+def chosen() -> tuple[Submodel, ...]:
+    """Measured times have a part in the choice: two calls may differ."""
     fitted, cases = a_case()
-    served = choose_served(fitted, cases, exclude_seen=False, progress=Silent())
+    return choose_served(fitted, cases, exclude_seen=False, progress=Silent())
+
+
+def routed(budget: float | None, served: tuple[Submodel, ...] | None = None) -> Routed:
+    fitted, cases = a_case()
     return route(
         fitted,
         cases,
-        served=served,
+        served=served or chosen(),
         budget=budget,
         exclude_seen=False,
         seed=0,
@@ -77,8 +83,9 @@ def test_served_ends_with_the_full_network_and_the_router_fits_it() -> None:
 
 def test_price_meets_the_budget_and_less_budget_never_costs_less() -> None:
     # Even the cheapest submodels pay for the router, which is dear beside a tiny network.
-    least = routed(None).points[-1].flops_ratio
-    generous, tight = routed(10.0), routed(least * 1.001)
+    served = chosen()
+    least = routed(None, served).points[-1].flops_ratio
+    generous, tight = routed(10.0, served), routed(least * 1.001, served)
     assert generous.price == 0.0
     assert tight.price >= generous.price
 
