@@ -144,15 +144,16 @@ def _chunks(
         ),
     )
     first_row = 0
-    for batch in reader:
-        yield Chunk(
-            file=file,
-            first_row=first_row,
-            users=batch.column(0),
-            items=batch.column(1),
-            times=batch.column(2) if columns.timestamp is not None else None,
-        )
-        first_row += batch.num_rows
+    with reader:  # however it ends, no thread of the library reads on
+        for batch in reader:
+            yield Chunk(
+                file=file,
+                first_row=first_row,
+                users=batch.column(0),
+                items=batch.column(1),
+                times=batch.column(2) if columns.timestamp is not None else None,
+            )
+            first_row += batch.num_rows
 
 
 def _example(file: str, row: Refused, record: int, located: dict[int, tuple[int, bool]]) -> BadRow:
