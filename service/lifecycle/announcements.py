@@ -91,7 +91,8 @@ class Announcements:
                                 await channel.ping()
                         elif message["type"] in {"subscribe", "message"}:
                             self._notice()
-            except (RedisError, OSError, TimeoutError) as error:
+            # RuntimeError: what uvloop says of a connection that closed in the same moment.
+            except (RedisError, OSError, TimeoutError, RuntimeError) as error:
                 logger.debug("not listening for new versions: %s", type(error).__name__)
             except Exception:  # CURRENT is polled all the same; never let this end the listener
                 logger.exception("listening for new versions failed")

@@ -238,7 +238,8 @@ class RedisClient:
             replies = await self._converse(connections, connection, commands, seconds)
             self._breaker.succeeded()
             kind = _kind_of_reply(replies)
-        except (RedisError, OSError, TimeoutError, EOFError) as error:
+        # RuntimeError: what uvloop says of a connection that closed in the same moment.
+        except (RedisError, OSError, TimeoutError, EOFError, RuntimeError) as error:
             if kind != "pool":
                 kind = _kind_of_failure(error)
                 self._breaker.failed()
