@@ -78,14 +78,19 @@ def add_backbone_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def ascending(text: str) -> tuple[int, ...]:
-    """Argument type: ascending whole numbers of at least 1, commas between."""
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Argument type: whole numbers, commas between."""
     try:
-        values = tuple(int(word) for word in text.split(","))
+        return tuple(int(word) for word in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a list of whole numbers such as 32,64"
         ) from None
+
+
+def ascending(text: str) -> tuple[int, ...]:
+    """Argument type: ascending whole numbers of at least 1, commas between."""
+    values = whole_numbers(text)
     if list(values) != sorted(set(values)) or values[0] < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be ascending, distinct and positive")
     return values

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from cli.errors import WRONG_ARGUMENTS, CommandError
+from cli.options import whole_numbers
 
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|)")
@@ -22,14 +23,14 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--table-cuts",
-        type=_whole_numbers,
+        type=whole_numbers,
         metavar="N,N",
         help="how many of the most popular items the first block ends with, the second, ...; "
         "such as 500,2000",
     )
     group.add_argument(
         "--table-ranks",
-        type=_whole_numbers,
+        type=whole_numbers,
         metavar="R,R,R",
         help="numbers an item has in each block, one more than cuts, never rising; such as 64,16,4",
     )
@@ -69,12 +70,3 @@ def size(text: str) -> int:
             f"{text!r} is no size; give bytes, or a number with KiB, MiB or GiB, such as 2MiB"
         )
     return int(float(match[1]) * _UNITS[match[2]])
-
-
-def _whole_numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of whole numbers such as 500,2000"
-        ) from None
