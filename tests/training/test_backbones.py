@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from cli.main import main
 from models.checkpoint.contents import Checkpoint
@@ -17,6 +15,7 @@ from models.onnx_body import OnnxBody
 from models.ranker import Ranker
 from tests.e2e.live import engine_of, ids, live
 from tests.training.refresh.world import walks, write_csv
+from tests.training.test_pipeline import Told
 from training.data.interactions import Interactions
 from training.data.reading import read
 from training.pipeline import Trained, build, train
@@ -24,24 +23,6 @@ from training.plan import TrainPlan, TrainRequest
 from training.progress import Silent
 
 USERS = [f"u{n}" for n in range(40)]
-
-
-class Told(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def log(self, message: str) -> None:
-        self.lines.append(message)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    # Training flushes denormals for the process, which other tests' floats do not expect.
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

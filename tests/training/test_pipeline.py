@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -38,16 +38,6 @@ ROWS = {
     "markov",
     "popularity",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    # Training flushes denormals for the process, which other tests' floats do not expect.
-    torch.set_flush_denormal(False)
 
 
 def write_data(path: Path) -> Path:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from cli.errors import WRONG_ARGUMENTS
 from cli.main import main
@@ -25,16 +23,6 @@ from training.plan import TrainPlan
 from training.progress import Silent
 
 GIVEN = layout((11, 64), (31, 16), (61, 4), projected=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    # Training flushes denormals for the process, which other tests' floats do not expect.
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

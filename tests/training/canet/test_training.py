@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -51,16 +50,6 @@ class KilledInEpoch2(Silent):
     def log(self, message: str) -> None:
         if message.startswith("epoch 2:"):
             raise KilledError
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    # Training flushes denormals for the process, which other tests' floats do not expect.
-    torch.set_flush_denormal(False)
 
 
 def rows(users: int = 40) -> tuple[list[str], list[str]]:

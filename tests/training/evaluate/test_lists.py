@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-import torch
 
 from models.config import Submodel
 from models.ranker import Ranker
@@ -17,14 +14,6 @@ from training.evaluate.lists import coverage, top_lists
 from training.evaluate.quality import ranks_by_submodel
 
 CONFIG = small_config()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from models.catalog import Catalog
 from models.config import Submodel
@@ -21,14 +19,6 @@ from training.publish.lessons import choose_served, lessons_of
 from training.publish.route import Routed, route
 
 CONFIG = small_config()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def a_case() -> tuple[Fitted, EvalCases]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from cli.main import main
 from models.checkpoint.read import read_checkpoint
@@ -23,16 +21,6 @@ from training.pipeline import build, publish_trained
 from training.plan import TrainPlan, canet_of, preset_of
 from training.progress import Silent
 from training.sparse.config import SparseConfig
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    # Training flushes denormals for the process, which other tests' floats do not expect.
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")

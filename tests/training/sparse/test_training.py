@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ SPARSE = SparseConfig(density=0.5, interval=3, window=2, start_rate=0.4, row_blo
 PLAN = TrainConfig(
     epochs=4, tokens_per_batch=64, random_submodels=1, warmup_steps=5, patience=9, sparse=SPARSE
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
