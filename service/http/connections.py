@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.http.problems import MEDIA_TYPE, ProblemError
-from service.http.record import SAFE_HEADERS
+from service.http.record import SAFE_HEADERS, header_lines, status_line
 from service.http.turning_away import TurningAway
 
 MOST_HEADER_BYTES = 64 * 1024
@@ -46,6 +44,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _awaiting: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _between = True
     _in_body = False
     _header_bytes = 0
 
@@ -63,6 +62,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what arrives before the headers are complete, then parse it."""
+        if self._turned_away(data):
+            return
         if self._awaiting is not None:
             self._header_bytes += len(data)
         super().data_received(data)
@@ -74,8 +75,23 @@ class GuardedProtocol(HttpToolsProtocol):
         if idle and self.timeout_keep_alive_task is None:
             self._wait()
 
+    def _turned_away(self, data: bytes) -> bool:
+        """Refuse the request that `data` is, if it is a whole one and nothing goes before it."""
+        turning = self.turning_away
+        answered = self.cycle is None or self.cycle.response_complete
+        if turning is None or not (self._between and answered) or self.transport.is_closing():
+            return False
+        answer = turning.at_once(data, self.server_state.default_headers)
+        if answer is None:
+            return False
+        self._cease()
+        self.transport.write(answer)
+        self.on_response_complete()
+        return True
+
     def on_message_begin(self) -> None:
         """Begin to wait for the headers of one more request on this connection."""
+        self._between = False
         super().on_message_begin()
         self._wait()
 
@@ -87,7 +103,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if turning is None or not self._may_turn_away(turning):
             super().on_headers_complete()
             return
-        answer = turning.answer(self.url, self.headers)
+        answer = turning.answer(self.url, self.headers, self.server_state.default_headers)
         if answer is None:
             super().on_headers_complete()
             # After the first step of the request's task, which has entered the route by then.
@@ -95,8 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         cycle: Any = _Answered()
         self.cycle = cycle
-        status, headers, body = answer
-        self._send(status, (*self.server_state.default_headers, *headers), body)
+        self.transport.write(answer)
         self.on_response_complete()
 
     def _may_turn_away(self, turning: TurningAway) -> bool:
@@ -110,13 +125,9 @@ class GuardedProtocol(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         )
 
-    def _send(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
-        line = b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())
-        lines = (line, *(name + b": " + value for name, value in headers), b"", body)
-        self.transport.write(b"\r\n".join(lines))
-
     def on_message_complete(self) -> None:
         """Note that the request is there to its end, perhaps only after its answer."""
+        self._between = True
         self._read_through()
         super().on_message_complete()
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:
@@ -142,7 +153,7 @@ class GuardedProtocol(HttpToolsProtocol):
             *SAFE_HEADERS,
             (b"connection", b"close"),
         )
-        self._send(400, headers, body)
+        self.transport.write(b"".join((status_line(400), *header_lines(headers), b"\r\n", body)))
         self.transport.close()
 
     def pause_writing(self) -> None:

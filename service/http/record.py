@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 from service.http.context import Exchange
 from service.http.problems import MEDIA_TYPE, ProblemError
@@ -52,7 +53,7 @@ class Recorder:
         tracer: Tracer | None = None,
     ) -> None:
         self.metrics = metrics
-        self._model_version = model_version
+        self.model_version = model_version
         self._routes = routes
         self._tracer = tracer
         self._random = RandomBytes()
@@ -79,7 +80,7 @@ class Recorder:
     def headers(self, exchange: Exchange) -> Headers:
         """Return what every answer carries, as it goes out; no route sets one of these itself."""
         headers = [*SAFE_HEADERS, (b"x-request-id", exchange.request_id.encode("ascii"))]
-        version = exchange.model_version or self._model_version()
+        version = exchange.model_version or self.model_version()
         if version is not None:
             headers.append((b"x-model-version", version.encode("latin-1")))
         if exchange.trace is not None:
@@ -94,9 +95,18 @@ class Recorder:
         return headers
 
     def note(
-        self, exchange: Exchange, *, method: str, template: str | None, status: int, seconds: float
+        self,
+        exchange: Exchange,
+        *,
+        method: str,
+        template: str | None,
+        status: int,
+        seconds: float | None,
     ) -> None:
-        """Count and log one answered request; `template` is its route's path."""
+        """Count and log one answered request; `template` is its route's path.
+
+        Without `seconds` its duration is told by nobody: it never went in.
+        """
         route = template if template in self._routes and status != 405 else UNMATCHED
         trace = exchange.trace
         sampled = None if trace is None or not trace.sampled else trace.trace_id
@@ -112,11 +122,22 @@ class Recorder:
         if trace is not None:
             line["trace_id"], line["span_id"] = trace.trace_id, trace.span_id
         line["method"], line["route"], line["status"] = known, route, status
-        line["seconds"] = round(seconds, 6)
+        if seconds is not None:
+            line["seconds"] = round(seconds, 6)
         line |= exchange.fields
         for stage, value in exchange.stage_seconds.items():
             line[f"{stage}_seconds"] = round(value, 6)
         log_request(line, level=logging.DEBUG if quiet else logging.INFO)
+
+
+def status_line(status: int) -> bytes:
+    """Return the first line of an answer, its end included."""
+    return b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
+
+
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """Return the lines of an answer's head, their ends included; the empty last is not there."""
+    return [name + b": " + value + b"\r\n" for name, value in headers]
 
 
 def problem_headers(problem: ProblemError, body: bytes) -> Headers:

@@ -53,13 +53,21 @@ class HttpMetrics(Makers):
         create(self.http_duration, (OTHER,), (UNMATCHED,))
 
     def http_answered(
-        self, method: str, route: str, status: int, seconds: float, *, trace_id: str | None = None
+        self,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float | None,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Note one answered request.
 
         HEAD counts as the GET it was answered as, a method that its route does not have for no
         route, an unknown method as `other`.
-        `trace_id` is that of a sampled trace: an example of how long requests take.
+        `trace_id` is that of a sampled trace: an example of how long requests take. Without
+        `seconds` it is counted alone: what was refused at the door took no time, and would draw
+        the quantiles down.
         """
         found = self._answers.get((method, route, status))
         if found is None:
@@ -73,7 +81,8 @@ class HttpMetrics(Makers):
             if known == method:  # other methods are without number
                 self._answers[method, route, status] = found
         found[0].inc()
-        found[1].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+        if seconds is not None:
+            found[1].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
 
     def _counted(self, method: str, route: str) -> tuple[str, str]:
         """Return the method and route to count, from the closed set of `create_routes`."""

@@ -33,6 +33,8 @@ class OverloadMetrics(Makers):
         )
         self.refused = self._counter("refused_total", "Requests answered with 429.", "reason")
         create(self.refused, REFUSALS)
+        # Asked thousands of times a second in overload: looking a label up is the dear part.
+        self._refusals = {reason: self.refused.labels(reason) for reason in REFUSALS}
         for reason in PRICE_REASONS:
             self.compute_price_reason.labels(reason).set(0)
         self._price = 0.0
@@ -58,4 +60,4 @@ class OverloadMetrics(Makers):
 
     def refusal(self, reason: str) -> None:
         """Note one 429: `queue`, `overload` or `rate_limit`."""
-        self.refused.labels(reason).inc()
+        self._refusals[reason].inc()

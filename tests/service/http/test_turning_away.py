@@ -11,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
+from bench.client.connection import prepare
 from service.http.connections import guarded
 from service.overload.controller import State
 from tests.service.fakes import Stack, running
@@ -49,6 +50,21 @@ def told(answer: httpx.Response) -> tuple[object, ...]:
     return answer.status_code, headers, {**answer.json(), "request_id": None}
 
 
+def posted(ask: object, **headers: str) -> bytes:
+    """Return the request in one piece."""
+    body = json.dumps(ask)
+    return prepare("127.0.0.1", 80, "/recommend", body, headers=headers)
+
+
+async def answered(reader: asyncio.StreamReader) -> httpx.Response:
+    """Read one answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    status, *lines = head[:-4].split(b"\r\n")
+    headers = [(name, value.strip()) for name, _, value in (one.partition(b":") for one in lines)]
+    body = await reader.readexactly(int(dict(headers)[b"content-length"]))
+    return httpx.Response(int(status[9:12]), headers=headers, content=body)
+
+
 @pytest.mark.parametrize("path", ["/recommend", "/v1/recommend", "/v1/recommend/batch"])
 async def test_the_answer_is_the_one_that_the_route_gives(path: str) -> None:
     async with running() as stack, listening(stack) as url, httpx.AsyncClient() as client:
@@ -61,6 +77,42 @@ async def test_the_answer_is_the_one_that_the_route_gives(path: str) -> None:
         assert await stack.metric("canet_refused_total", reason="overload") == 2
         counted = {"method": "POST", "route": path, "status": "429"}
         assert await stack.metric("canet_http_requests_total", **counted) == 2
+
+
+async def test_what_came_in_one_piece_is_answered_the_same() -> None:
+    async with running() as stack, listening(stack) as url, httpx.AsyncClient() as client:
+        stack.app.state.services.overload._state = FULL
+        long = await client.post(f"{url}/recommend?long=way", json=ASK)
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+        for request_id in ("", "m" * 32, 'my"\\own'):
+            writer.write(posted(ASK, **({"X-Request-ID": request_id} if request_id else {})))
+            answer = await answered(reader)
+            # Escaped, an id is longer.
+            answer.headers["content-length"] = long.headers["content-length"]
+            assert told(answer) == told(long)
+            assert answer.headers["x-request-id"] == answer.json()["request_id"]
+            assert answer.headers["x-request-id"] == (request_id or answer.headers["x-request-id"])
+        writer.close()
+        counted = {"method": "POST", "route": "/recommend", "status": "429"}
+        assert await stack.metric("canet_http_requests_total", **counted) == 4
+        # Three took no time: they would draw the quantiles down.
+        place = {"method": "POST", "route": "/recommend"}
+        assert await stack.metric("canet_http_request_duration_seconds_count", **place) == 1
+
+
+async def test_refused_together_they_are_logged_together(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as stack, listening(stack) as url:
+        stack.app.state.services.overload._state = FULL
+        turning = stack.app.state.turning_away
+        with caplog.at_level("INFO", logger="canet.access"):
+            for number in range(150):
+                assert turning.at_once(posted(ASK, **{"X-Request-ID": f"r{number}"}), [])
+            await asyncio.sleep(0)
+        assert url
+    lines = [vars(one)["canet_fields"] for one in caplog.records if one.name == "canet.access"]
+    assert [line["requests"] for line in lines] == [100, 50]
+    assert [one for line in lines for one in line["request_ids"]] == [f"r{n}" for n in range(150)]
+    assert all(line["status"] == 429 and line["code"] == "overloaded" for line in lines)
 
 
 async def test_it_is_logged_and_keeps_ids_and_traces_of_the_caller(

@@ -1,0 +1,49 @@
+"""A request that came in one piece, read without a parser."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from service.http.record import Headers
+
+# Nothing here is lenient: whatever two readers of HTTP could take in two ways is not read here.
+_HEAD: Final = re.compile(
+    rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[ -~\t]*\r\n)+)\r\n"
+)
+_LENGTH: Final = re.compile(rb"[0-9]{1,9}")
+# With one of these the rest of the connection is to be read otherwise.
+_PARSERS: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
+
+
+class WholeRequest(NamedTuple):
+    """The target and the headers of a POST, names in lower case; its body was there to its end."""
+
+    url: bytes
+    headers: Headers
+
+
+def whole_request(data: bytes) -> WholeRequest | None:
+    """Return the request if `data` is one plain POST of HTTP/1.1 and nothing else.
+
+    None for what is longer, shorter, of another method, in chunks, or in any way unusual: that is
+    for the parser to judge, from its first byte.
+    """
+    found = _HEAD.match(data)
+    if found is None:
+        return None
+    url, lines = found.groups()
+    headers, length = [], None
+    for line in lines[:-2].split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        if name in _PARSERS:
+            return None
+        if name == b"content-length":
+            if length is not None or not _LENGTH.fullmatch(value):
+                return None
+            length = int(value)
+        headers.append((name, value))
+    if length is None or len(data) != found.end() + length:
+        return None
+    return WholeRequest(url, headers)
