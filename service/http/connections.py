@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.http.problems import MEDIA_TYPE, ProblemError
 from service.http.record import SAFE_HEADERS, header_lines, status_line
 from service.http.turning_away import TurningAway
+from service.http.whole_cycle import WholeCycle
+from service.http.whole_request import whole_request
 
 MOST_HEADER_BYTES = 64 * 1024
 
@@ -62,7 +64,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what arrives before the headers are complete, then parse it."""
-        if self._turned_away(data):
+        if self._taken(data):
             return
         if self._awaiting is not None:
             self._header_bytes += len(data)
@@ -75,19 +77,40 @@ class GuardedProtocol(HttpToolsProtocol):
         if idle and self.timeout_keep_alive_task is None:
             self._wait()
 
-    def _turned_away(self, data: bytes) -> bool:
-        """Refuse the request that `data` is, if it is a whole one and nothing goes before it."""
-        turning = self.turning_away
+    def _taken(self, data: bytes) -> bool:
+        """Answer the request that `data` is, if it is a whole one and nothing goes before it.
+
+        The parser would call back for every header of it, and the server wait for its body.
+        """
         answered = self.cycle is None or self.cycle.response_complete
-        if turning is None or not (self._between and answered) or self.transport.is_closing():
+        if not (self._between and answered) or self.transport.is_closing() or self._odd:
             return False
-        answer = turning.at_once(data, self.server_state.default_headers)
-        if answer is None:
+        request = whole_request(data)
+        if request is None:
             return False
         self._cease()
-        self.transport.write(answer)
-        self.on_response_complete()
+        self._unset_keepalive_if_required()
+        turning = self.turning_away
+        concerned = turning is not None and turning.concerns(b"POST", request.url, request.headers)
+        if turning is not None and concerned:
+            refusal = turning.answer(
+                request.url, request.headers, self.server_state.default_headers
+            )
+            if refusal is not None:
+                self.transport.write(refusal)
+                self.on_response_complete()
+                return True
+        self.cycle = WholeCycle(self, request, event=asyncio.Event())
+        self._start_asgi_task(self.cycle, self.app)
+        if turning is not None and concerned:
+            # After the first step of the request's task, which has entered the route by then.
+            self.loop.call_soon(turning.passed)
         return True
+
+    @property
+    def _odd(self) -> bool:
+        """Whether the server is told to do what only its own way through does."""
+        return bool(self.limit_concurrency is not None or self.root_path)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the headers of one more request on this connection."""
@@ -191,7 +214,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
 
-def guarded(client_seconds: float, turning_away: TurningAway) -> type[GuardedProtocol]:
+def guarded(client_seconds: float, turning_away: TurningAway | None) -> type[GuardedProtocol]:
     """Return the protocol with its bound, and with who says what goes no further."""
     fields = {"client_seconds": client_seconds, "turning_away": turning_away}
     return type("GuardedProtocol", (GuardedProtocol,), fields)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.http.context import Lifetime
 from service.http.middleware import send_problem
 from service.http.problems import ProblemError, no_such_route
+from service.http.whole_cycle import WHOLE_KEY
 
 
 class BodyLimit:
@@ -31,6 +32,9 @@ class BodyLimit:
             if name == b"content-length" and (not value.isdigit() or self._too_long(value)):
                 await send_problem(self._problem(), scope, send)
                 return
+        if WHOLE_KEY in scope:
+            await self._app(scope, receive, send)
+            return
         received = 0
         until: float | None = None
         complete = False

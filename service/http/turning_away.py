@@ -17,7 +17,6 @@ from service.engine.batcher import QueueFullError
 from service.http.context import Exchange
 from service.http.problems import problem_of
 from service.http.record import Headers, Recorder, header_lines, problem_headers, status_line
-from service.http.whole_request import whole_request
 from service.logs import log_request
 from service.overload.overload import Overload
 
@@ -50,18 +49,6 @@ class TurningAway:
         if method != b"POST" or url not in _PATHS:
             return False
         return not (self._cors and any(name == b"origin" for name, _ in headers))
-
-    def at_once(self, data: bytes, server_headers: Headers) -> bytes | None:
-        """Return the refusal of the one plain request that `data` is, as `answer` does.
-
-        None as well for everything that is to be parsed first.
-        """
-        if not self._overload.is_full:
-            return None
-        request = whole_request(data)
-        if request is None or not self.concerns(b"POST", *request):
-            return None
-        return self.answer(*request, server_headers)
 
     def answer(
         self,

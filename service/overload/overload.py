@@ -118,19 +118,14 @@ class Overload:
         self._observer.refusal("overload")
         return True
 
-    @property
-    def is_full(self) -> bool:
-        """Whether `turns_away` would refuse a request that came now."""
-        most = self._state.admitted
-        return most is not None and self._inside + self._arriving >= most
-
     def turns_away(self) -> bool:
         """Return whether a request whose headers are there now is refused, and count it if so.
 
         One that is not counts as inside until `arrived`: of many that are read at once, no more
         pass than there is room for.
         """
-        if self.is_full:
+        most = self._state.admitted
+        if most is not None and self._inside + self._arriving >= most:
             self._refused += 1
             self._observer.refusal("overload")
             return True

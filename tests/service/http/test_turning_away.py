@@ -4,65 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-import uvicorn
 
-from bench.client.connection import prepare
-from service.http.connections import guarded
 from service.overload.controller import State
-from tests.service.fakes import Stack, running
+from tests.service.fakes import running
+from tests.service.http.wire import answered, listening, posted, told
 
 ASK = {"history": ["i1", "i2"]}
 FULL = State(pressure=1.0, admitted=0)
-
-
-@asynccontextmanager
-async def listening(stack: Stack) -> AsyncIterator[str]:
-    """Yield the URL at which the stack's app is served, its lifespan being the stack's."""
-    config = uvicorn.Config(
-        stack.app,
-        port=0,
-        lifespan="off",
-        log_config=None,
-        server_header=False,
-        http=guarded(5.0, stack.app.state.turning_away),
-    )
-    server = uvicorn.Server(config)
-    # Its state is what a test says it is.
-    stack.app.state.services.overload.tick = lambda _: None
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        await server.shutdown()
-
-
-def told(answer: httpx.Response) -> tuple[object, ...]:
-    """Return the answer without what no two answers share."""
-    ids = {"x-request-id", "date", "traceresponse"}
-    headers = {name: value for name, value in answer.headers.items() if name not in ids}
-    return answer.status_code, headers, {**answer.json(), "request_id": None}
-
-
-def posted(ask: object, **headers: str) -> bytes:
-    """Return the request in one piece."""
-    body = json.dumps(ask)
-    return prepare("127.0.0.1", 80, "/recommend", body, headers=headers)
-
-
-async def answered(reader: asyncio.StreamReader) -> httpx.Response:
-    """Read one answer."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    status, *lines = head[:-4].split(b"\r\n")
-    headers = [(name, value.strip()) for name, _, value in (one.partition(b":") for one in lines)]
-    body = await reader.readexactly(int(dict(headers)[b"content-length"]))
-    return httpx.Response(int(status[9:12]), headers=headers, content=body)
 
 
 @pytest.mark.parametrize("path", ["/recommend", "/v1/recommend", "/v1/recommend/batch"])
@@ -101,14 +52,13 @@ async def test_what_came_in_one_piece_is_answered_the_same() -> None:
 
 
 async def test_refused_together_they_are_logged_together(caplog: pytest.LogCaptureFixture) -> None:
-    async with running() as stack, listening(stack) as url:
+    async with running() as stack:
         stack.app.state.services.overload._state = FULL
         turning = stack.app.state.turning_away
         with caplog.at_level("INFO", logger="canet.access"):
             for number in range(150):
-                assert turning.at_once(posted(ASK, **{"X-Request-ID": f"r{number}"}), [])
+                assert turning.answer(b"/recommend", [(b"x-request-id", b"r%d" % number)], [])
             await asyncio.sleep(0)
-        assert url
     lines = [vars(one)["canet_fields"] for one in caplog.records if one.name == "canet.access"]
     assert [line["requests"] for line in lines] == [100, 50]
     assert [one for line in lines for one in line["request_ids"]] == [f"r{n}" for n in range(150)]

@@ -18,7 +18,7 @@ class Parsed:
     """Collects what httptools says of the bytes."""
 
     def __init__(self, data: bytes) -> None:
-        self.url, self.headers, self.complete = b"", [], 0
+        self.url, self.headers, self.body, self.complete = b"", [], b"", 0
         parser = httptools.HttpRequestParser(self)
         parser.feed_data(data)
         self.plain = parser.get_method() == b"POST" and parser.get_http_version() == "1.1"
@@ -32,13 +32,16 @@ class Parsed:
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
     def on_message_complete(self) -> None:
         self.complete += 1
 
 
 def test_a_plain_request_is_read() -> None:
     headers = [(b"host", b"x"), (b"content-length", b"2")]
-    assert whole_request(PLAIN) == WholeRequest(b"/recommend", headers)
+    assert whole_request(PLAIN) == WholeRequest(b"/recommend", headers, b"{}")
 
 
 @pytest.mark.parametrize(
@@ -67,11 +70,26 @@ def test_a_plain_request_is_read() -> None:
         PLAIN.replace(b"Length: 2", b"Length: 2, 2"),
         PLAIN.replace(b"Length: 2", b"Length: "),
         PLAIN.replace(b"/recommend", b"/a b"),
+        PLAIN.replace(b"/recommend", b"/a?b"),
+        PLAIN.replace(b"/recommend", b"/%61"),
         PLAIN.replace(b"/recommend", b"recommend"),
     ],
 )
 def test_everything_unusual_is_left_to_the_parser(data: bytes) -> None:
     assert whole_request(data) is None
+
+
+@pytest.mark.parametrize("value", [b"keep-alive", b"Keep-Alive", b" keep-alive\t"])
+def test_the_connection_may_be_said_to_stay(value: bytes) -> None:
+    assert whole_request(PLAIN.replace(b"Host: x", b"Connection:" + value)) is not None
+
+
+@pytest.mark.parametrize("filling", [b" ", b"\t", b":", b"a", b"a:", b"a: \r\n", b"a:b\r\n"])
+def test_nothing_that_is_sent_takes_long(filling: bytes) -> None:
+    # Were it more than linear, this would take minutes.
+    for head in (b"", b"a:"):
+        data = b"POST / HTTP/1.1\r\n" + head + filling * (1_000_000 // len(filling)) + b"\x00"
+        assert whole_request(data) is None
 
 
 _NAMES = st.sampled_from(
@@ -94,6 +112,6 @@ def test_what_is_read_is_what_the_parser_reads(
     read = whole_request(data)
     if read is not None:
         parsed = Parsed(data)
-        assert (parsed.url, parsed.headers, parsed.complete) == (*read, 1)
+        assert (parsed.url, parsed.headers, parsed.body, parsed.complete) == (*read, 1)
         assert parsed.plain
         assert parsed.keeps
