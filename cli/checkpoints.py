@@ -100,6 +100,7 @@ def _show(arguments: argparse.Namespace) -> int:
         f"{size:,} x {block.width}" for size, block in zip(layout.sizes, layout.blocks, strict=True)
     )
     print(f"table        {layout.num_bytes(config.emb_width):,} bytes, rows x numbers: {blocks}")
+    print(f"head         {config.head}")
     if manifest.elastic is not None:
         groups, widths = len(manifest.elastic.stops), ", ".join(map(str, manifest.elastic.widths))
         print(f"elastic      {groups} item groups, widths {widths}: canet specialize")

@@ -14,7 +14,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|)")
 
 
 def add_table_options(command: argparse.ArgumentParser) -> None:
-    """Add --table-cuts with --table-ranks, and --table-bytes."""
+    """Add --table-cuts with --table-ranks, --table-bytes and --head."""
+    from models.config import HEADS
+
     group = command.add_argument_group(
         "item table",
         "Store less for rare items: blocks of items by falling popularity, each of a rank of its "
@@ -40,6 +42,15 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="most bytes of rows and projections, such as 2MiB; cuts and ranks are then chosen "
         "from the data and printed",
+    )
+    group.add_argument(
+        "--head",
+        choices=HEADS,
+        help="how scores become probabilities: one softmax over a whole table (full) or over one "
+        "in blocks (flat_lowrank), or a softmax over the first block and the others as a whole, "
+        "then one within a block (two_level, trained without negatives and without the transition "
+        "memory, which joins afterwards) (default: full or flat_lowrank; with --refresh the live "
+        "model's)",
     )
 
 

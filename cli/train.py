@@ -101,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         "emb_widths": arguments.emb_widths,
         "max_length": arguments.max_length,
         "table": table_wish(arguments),
+        "head": arguments.head,
         "elastic": elastic_plan(arguments),
         "backbone": arguments.backbone,
         "layer_sharing": arguments.layer_sharing,

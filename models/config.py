@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from models.layer_plan import layer_plan
 from models.table.layout import TableLayout, dense_layout
 
 BACKBONES = ("transformer", "nextitnet")
+Head = Literal["full", "flat_lowrank", "two_level"]
+HEADS: tuple[Head, ...] = ("full", "flat_lowrank", "two_level")
 _SUBMODEL_NAME = re.compile(r"^d(\d+)-w(\d+)-e(\d+)(?:-l(\d+))?$")
 
 
@@ -104,6 +106,8 @@ class SupernetConfig:
     memory: MemoryConfig | None = MemoryConfig()
     table: TableLayout | None = None
     """The item table's blocks; None stores it whole."""
+    two_level: bool = False
+    """Whether a softmax over blocks comes before those over items (`models/table/tokens.py`)."""
 
     def __post_init__(self) -> None:
         _at_least("num_items", self.num_items, 1)
@@ -133,6 +137,18 @@ class SupernetConfig:
                 )
         if self.table is not None:
             self.table.check(self.rows, self.emb_width)
+        self._check_head()
+
+    def _check_head(self) -> None:
+        if not isinstance(self.two_level, bool):
+            raise ValueError(f"two_level is {self.two_level!r}; give true or false")
+        if not self.two_level:
+            return
+        if self.table is None or not self.table.projected or len(self.table.blocks) < 2:
+            raise ValueError(
+                "head two_level needs an item table in at least two blocks of falling rank; give "
+                "table cuts and ranks"
+            )
 
     @property
     def depth(self) -> int:
@@ -166,6 +182,18 @@ class SupernetConfig:
         return self.table or dense_layout(self.rows, self.emb_width)
 
     @property
+    def head(self) -> Head:
+        """How scores become probabilities, one of HEADS."""
+        if self.table is None:
+            return "full"
+        return "two_level" if self.two_level else "flat_lowrank"
+
+    @property
+    def tail_blocks(self) -> int:
+        """How many blocks of the table have a token, T; 0 without two levels."""
+        return len(self.layout.blocks) - 1 if self.two_level else 0
+
+    @property
     def largest(self) -> Submodel:
         """The full network."""
         return Submodel(depth=self.depth, width=self.width, emb_width=self.emb_width)
@@ -186,17 +214,23 @@ class SupernetConfig:
         )
 
     def with_items(self, num_items: int) -> SupernetConfig:
-        """Return the same architecture for another catalog; see `TableLayout.for_rows`."""
+        """Return the same architecture for another catalog; see `TableLayout.for_rows`.
+
+        Where that leaves one block of several, there are no two levels any more.
+        """
         table = None if self.table is None else self.table.for_rows(num_items + 1)
-        return replace(self, num_items=num_items, table=table)
+        two_level = self.two_level and table is not None and len(table.blocks) > 1
+        return replace(self, num_items=num_items, table=table, two_level=two_level)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values that `from_json` reads back to an equal config.
 
-        A table that is stored whole is not mentioned.
+        A table that is stored whole is not mentioned, and two levels only where there are.
         """
         values = asdict(self)
         del values["table"]
+        if not self.two_level:
+            del values["two_level"]
         return values if self.table is None else {**values, "table": self.table.to_json()}
 
     @classmethod

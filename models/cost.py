@@ -48,11 +48,12 @@ def encoder_flops(
 
 
 def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int = 0) -> int:
-    """Return the FLOPs of scoring the whole catalog, padding's row included.
+    """Return the FLOPs of scoring the whole catalog, padding's row included, and block tokens.
 
     `memory_flops` is `TransitionMemory.flops()`: the most that its entries can cost.
     """
-    return 2 * sum(config.layout.parameters(config.emb_width, submodel.emb_width)) + memory_flops
+    table = sum(config.layout.parameters(config.emb_width, submodel.emb_width))
+    return 2 * (table + config.tail_blocks * submodel.emb_width) + memory_flops
 
 
 def router_flops(hidden: int, num_submodels: int) -> int:
@@ -78,7 +79,8 @@ def parameter_counts(config: SupernetConfig, submodel: Submodel) -> dict[str, in
     """
     d, e, backbone = submodel.width, submodel.emb_width, backbone_of(config)
     positions = config.max_length * e if backbone.has_positions else 0
-    ends = positions + d * e + d + 2 * d + e * d + e + 1
+    tokens = config.tail_blocks * (e + 1)
+    ends = positions + d * e + d + 2 * d + e * d + e + 1 + tokens
     return {
         "table": sum(config.layout.parameters(config.emb_width, e)) + config.rows,
         "body": backbone.parameters(config, submodel) + ends,

@@ -25,6 +25,7 @@ from models.backbone.copies import own_tensors
 from models.config import Submodel
 from models.norm import layer_norm
 from models.table.table import ItemTable
+from models.table.tokens import BlockTokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,15 @@ class NetworkWeights:
     output_weight_ED: Tensor
     output_bias_E: Tensor
     memory_gain: Tensor
+    tokens: BlockTokens | None = None
+    """Of a two-level head."""
 
     def body_bytes(self) -> int:
         """Bytes of everything but the shared table and item bias; shared kernels count once."""
         ends = own_tensors(self)
         del ends["item_bias_V"]
-        own = (*ends.values(), *self.layers.tensors())
+        tokens = () if self.tokens is None else own_tensors(self.tokens).values()
+        own = (*ends.values(), *tokens, *self.layers.tensors())
         return sum(tensor.numel() * tensor.element_size() for tensor in own)
 
 
@@ -66,6 +70,8 @@ def encode_all(weights: NetworkWeights, item_ids_BL: Tensor, *, dropout: Dropout
 def score_all(weights: NetworkWeights, query_BE: Tensor) -> Tensor:
     """Return scores_BV float32 of every catalog row, memory excluded; padding's row is -inf."""
     scores_BV = weights.table.scores(query_BE, weights.item_bias_V)
+    if weights.tokens is not None:
+        scores_BV = weights.tokens.shifted(weights.table, scores_BV, query_BE)
     scores_BV[:, 0] = -torch.inf
     return scores_BV
 

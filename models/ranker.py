@@ -80,6 +80,12 @@ class Ranker:
         self.body_bytes = sum(weights.body_bytes() for weights in slices.values())
         """Bytes of the extracted bodies, all submodels together."""
         self._tables = tables
+        self.tokens = {
+            weights.submodel.emb_width: weights.tokens
+            for weights in self._weights
+            if weights.tokens is not None
+        }
+        """The tail blocks' tokens by embedding width; empty without a two-level head."""
         for one in self.served:
             check_length(one, self.config.max_length)
         self._positions = [
@@ -204,9 +210,11 @@ class Ranker:
         bonus = None
         if self._lookup is not None:
             bonus = self._lookup.bonus(recent_BW, gains_B, scores_BV)
-        self._tables[query_BE.shape[1]].score_into(
-            torch.from_numpy(scores_BV), torch.from_numpy(query_BE), self.item_bias_V
-        )
+        table, tokens = self._tables[query_BE.shape[1]], self.tokens.get(query_BE.shape[1])
+        scores, query = torch.from_numpy(scores_BV), torch.from_numpy(query_BE)
+        table.score_into(scores, query, self.item_bias_V)
+        if tokens is not None:
+            tokens.shift_into(table, scores, query)
         if bonus is not None:
             bonus.add_to(scores_BV.reshape(-1))
         scores_BV[:, 0] = -np.inf

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from models.backbone.copies import contiguous, own_tensors
+from models.backbone.copies import contiguous, copied, own_tensors
 from models.config import Submodel
 from models.network import NetworkWeights
 from models.supernet import Supernet
@@ -39,4 +39,5 @@ def extract(
             table=tables[submodel.emb_width],
             item_bias_V=weights.item_bias_V.detach(),
             layers=weights.layers.extracted(),
+            tokens=None if weights.tokens is None else copied(weights.tokens),
         )

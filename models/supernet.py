@@ -15,19 +15,22 @@ from models.config import Submodel, SupernetConfig
 from models.network import NetworkWeights
 from models.table.parameters import BlockedTable
 from models.table.table import ItemTable, whole_table
+from models.table.tokens import BlockTokens
 
 
 class Supernet(nn.Module):
     """All weights of one supernet; `slice` gives any submodel as views without copying tables.
 
-    Scores of submodel s are `query_s . table + item_bias + memory_gain_s * memory`. The table
-    is tied: the same prefix of `emb_width` columns feeds the body and scores the catalog. With
-    `config.table` it stands in blocks (`table_blocks`), else whole (`table`); `item_table` is
-    either.
+    Scores of submodel s are `query_s . table + item_bias + memory_gain_s * memory`, with
+    `config.two_level` shifted by block (`models/table/tokens.py`). The table is tied: the same
+    prefix of `emb_width` columns feeds the body and scores the catalog. With `config.table` it
+    stands in blocks (`table_blocks`), else whole (`table`); `item_table` is either.
     """
 
     table: nn.Parameter
     table_blocks: BlockedTable
+    block_tokens: nn.Parameter
+    block_token_bias: nn.Parameter
 
     def __init__(self, config: SupernetConfig) -> None:
         super().__init__()
@@ -37,6 +40,9 @@ class Supernet(nn.Module):
         else:
             self.table_blocks = BlockedTable(config.table, config.emb_width)
         self.item_bias = nn.Parameter(torch.zeros(config.rows))
+        if config.two_level:
+            self.block_tokens = nn.Parameter(torch.empty(config.tail_blocks, config.emb_width))
+            self.block_token_bias = nn.Parameter(torch.zeros(config.tail_blocks))
         backbone = backbone_of(config)
         self.positions: nn.Parameter | None = None
         if backbone.has_positions:
@@ -62,6 +68,8 @@ class Supernet(nn.Module):
                 self.table_blocks.initialise(generator)
             if self.positions is not None:
                 nn.init.normal_(self.positions, std=spread, generator=generator)
+            if self.config.two_level:
+                nn.init.normal_(self.block_tokens, std=spread, generator=generator)
             nn.init.xavier_normal_(self.input_weight, generator=generator)
             nn.init.xavier_normal_(self.output_weight, generator=generator)
             self.blocks.initialise(generator)
@@ -72,6 +80,13 @@ class Supernet(nn.Module):
         if self.config.table is not None:
             return self.table_blocks.table()
         return whole_table(self.table)
+
+    @property
+    def tokens(self) -> BlockTokens | None:
+        """The tail blocks' tokens of these parameters, where there are two levels."""
+        if not self.config.two_level:
+            return None
+        return BlockTokens(self.block_tokens, self.block_token_bias)
 
     def slice(self, submodel: Submodel) -> NetworkWeights:
         """Return the submodel's weights as differentiable views of the supernet.
@@ -91,6 +106,7 @@ class Supernet(nn.Module):
                 f"widths {config.widths}, embedding widths {config.emb_widths}"
             ) from None
         d, e = submodel.width, submodel.emb_width
+        tokens = self.tokens
         return NetworkWeights(
             submodel=submodel,
             table=self.item_table.slice(e),
@@ -104,4 +120,5 @@ class Supernet(nn.Module):
             output_weight_ED=self.output_weight[:e, :d],
             output_bias_E=self.output_bias[:e],
             memory_gain=self.memory_gain[place],
+            tokens=None if tokens is None else tokens.slice(e),
         )

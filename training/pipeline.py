@@ -35,7 +35,7 @@ from training.publish.lessons import choose_served, lessons_of
 from training.publish.publish import publish
 from training.publish.route import Routed, route
 from training.sparse.pack import packed
-from training.start import counts, from_parent, with_table_of
+from training.start import counts, for_head, from_parent, with_table_of
 
 _ROUTER_CASES = 20_000
 _LESSONS = 40_000
@@ -129,6 +129,7 @@ def build(
         preset, initial = from_parent(plan, preset, parent, split, progress)
     if initial is None:
         preset = replace(preset, supernet=with_table_of(preset.supernet, plan, split))
+    preset = for_head(preset)
     progress.log(preset.summary())
     progress.log(
         "seen items are "

@@ -34,7 +34,7 @@ class TrainPlan:
     nothing, or what the parent is.
 
     `table` asks for an item table in blocks; without it the table is whole, or laid out as the
-    parent's.
+    parent's. `head` is one of HEADS; None is one softmax, or what the parent has.
 
     `elastic` trains the table so that it can be narrowed to any budget afterwards.
 
@@ -55,6 +55,7 @@ class TrainPlan:
     emb_widths: tuple[int, ...] | None = None
     max_length: int | None = None
     table: TableWish | None = None
+    head: str | None = None
     elastic: ElasticPlan | None = None
     backbone: str | None = None
     layer_sharing: str | None = None
@@ -105,7 +106,10 @@ def beside_parent(
         asked, has = getattr(grid, what), getattr(parent, what)
         if asked != has:
             return preset, f"{what.replace('_', ' ')} {asked} is asked for, the parent has {has}"
-    if plan.preset is not None and parent != replace(grid, table=parent.table):
+    if plan.head is not None and (plan.head == "two_level") != parent.two_level:
+        return preset, f"head {plan.head} is asked for, the parent has {parent.head}"
+    own_table = replace(grid, table=parent.table, two_level=parent.two_level)
+    if plan.preset is not None and parent != own_table:
         return preset, f"preset {plan.preset} is not the parent's architecture"
     return preset, None
 

@@ -24,8 +24,19 @@ _LEAST_KEPT = 0.1
 
 
 def with_table_of(grid: SupernetConfig, plan: TrainPlan, split: Split) -> SupernetConfig:
-    """Return the architecture with the table that the plan asks for."""
-    return with_table(grid, plan.table, counts(split, grid))
+    """Return the architecture with the table and head that the plan asks for."""
+    return with_table(grid, plan.table, counts(split, grid), plan.head)
+
+
+def for_head(preset: Preset) -> Preset:
+    """Return the preset as its head is trained: two levels learn without the transition memory.
+
+    With it, the sum over a tail block would have to be taken for every position, which two levels
+    save; so the memory joins afterwards.
+    """
+    if not preset.supernet.two_level:
+        return preset
+    return replace(preset, train=replace(preset.train, memory_joins="afterwards"))
 
 
 def counts(split: Split, grid: SupernetConfig) -> NDArray[np.int64]:
@@ -48,7 +59,7 @@ def from_parent(
         return preset, None
     grid = with_table_of(grid, plan, split)
     if sparse is not None and sparse.unpacks(grid):
-        grid = replace(grid, table=None)
+        grid = replace(grid, table=None, two_level=False)
     start = warm_start(
         parent.tensors,
         parent.catalog,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.search.contract import Found
-from models.search.exact import Floats, best, exact_scores
+from models.search.exact import Floats, Rows, best, exact_scores
 from models.search.plain import product, product_error, shortlist
 from models.search.task import Task
 from models.table.table import TablePart
@@ -61,6 +62,11 @@ class PartSearch:
             self._scan = NibbleScan(self._rows, self._bias, sorted(own))
 
     @property
+    def rows(self) -> int:
+        """How many rows the part has, N."""
+        return len(self._rows)
+
+    @property
     def index_bytes(self) -> int:
         """Bytes held beside rows and bias; 0 for a short part."""
         return 0 if self._scan is None else self._scan.num_bytes
@@ -84,6 +90,31 @@ class PartSearch:
         with np.errstate(over="ignore"):
             return float(np.nextafter(np.float32(bound + abs(bound) * 1e-9), np.float32(np.inf)))
 
+    def largest(self, query_R: Floats) -> float:
+        """Return a number that no row's score exceeds in size, what memory adds left out."""
+        return (_length(query_R) * self._norm(len(query_R)) + self._bias_largest) * _UP
+
+    def error(self, query_R: Floats) -> float:
+        """Return how far `products` may be from the truth; inf where nothing is known."""
+        width = len(query_R)
+        return product_error(width, _length(query_R), self._norm(width), self._bias_largest)
+
+    def mean(self) -> tuple[NDArray[np.float64], float]:
+        """Return (the mean row, the mean bias), float64."""
+        return self._rows.mean(0, dtype=np.float64), float(self._bias.mean(dtype=np.float64))
+
+    def products(self, query_R: Floats) -> Floats:
+        """Return every row's score, (N,) float32, each within `error`; of one query alone."""
+        query = torch.from_numpy(np.ascontiguousarray(query_R))
+        scores_N: Floats = torch.addmv(
+            self._bias_N, self._rows_NR[:, : len(query_R)], query
+        ).numpy()
+        return scores_N
+
+    def scores(self, query_R: Floats, rows_M: Rows) -> Floats:
+        """Return the exact scores of some rows, (M,) float32, what memory adds left out."""
+        return exact_scores(self._rows, self._bias, query_R, rows_M)
+
     def check(self, query_R: Floats, task: Task) -> Found:
         """Return the best of the task's own rows; nothing else is looked at."""
         return self._found(query_R, task.rows, task.bonus, task.k, scanned=0)
@@ -104,9 +135,7 @@ class PartSearch:
         return [answers[place] for place in range(len(tasks))]
 
     def _plain(self, query_R: Floats, scores_N: torch.Tensor, task: Task) -> Found:
-        width = len(query_R)
-        error = product_error(width, _length(query_R), self._norm(width), self._bias_largest)
-        listed = shortlist(scores_N, error, task.handled, task.k, task.allowed_V)
+        listed = shortlist(scores_N, self.error(query_R), task.handled, task.k, task.allowed_V)
         return self._found(
             query_R,
             np.concatenate((task.rows, listed)),

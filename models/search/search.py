@@ -10,17 +10,16 @@ brute-force answer bit for bit, whatever was skipped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.search.asked import Asked
 from models.search.contract import Found, Wanted
-from models.search.exact import Floats, Rows, best
 from models.search.part import PartSearch
-from models.search.rows import handled, to_check
 from models.search.task import Task
 from models.table.table import ItemTable
 
@@ -46,21 +45,8 @@ class CatalogSearch:
         *,
         index_from: int = INDEX_FROM_ROWS,
     ) -> None:
-        for tensor in (*table.tensors(), bias_V):
-            if tensor.dtype != torch.float32:
-                raise ValueError(f"a search reads float32; table or bias is {tensor.dtype}")
-            if not all(np.isfinite(float(bound)) for bound in tensor.aminmax()):
-                raise ValueError("the item table or bias holds a value that is not finite")
-        if not widths or not 1 <= min(widths) <= max(widths) <= table.emb_width:
-            raise ValueError(
-                f"widths {tuple(sorted(set(widths)))} are not within the table's "
-                f"1..{table.emb_width} columns"
-            )
-        bias_V = bias_V.detach()
-        self._parts = [
-            PartSearch(part, bias_V[part.start : part.stop], widths, index_from=index_from)
-            for part in table.detach().parts
-        ]
+        check_searchable(table, (*table.tensors(), bias_V), widths)
+        self._parts = parts_of(table, bias_V, widths, index_from=index_from)
 
     @property
     def index_bytes(self) -> int:
@@ -72,7 +58,7 @@ class CatalogSearch:
         queries = query_BE.detach().numpy()
         if not np.isfinite(queries).all():
             raise ValueError("a query vector is not finite")
-        asked = [_Asked(one) for one in wanted]
+        asked = [Asked(one) for one in wanted]
         for part in self._parts:
             query_BR, spent = part.queries(queries)
             open_places: list[int] = []
@@ -94,65 +80,26 @@ class CatalogSearch:
         return [one.found() for one in asked]
 
 
-class _Asked:
-    """One request on its way through the parts, and the best that they had so far."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self._k = wanted.k
-        self._rows, self._bonus = to_check(wanted)
-        self._handled = handled(wanted)
-        self._allowed = wanted.allowed_V
-        self.only_checks = wanted.candidates is not None
-        self._best: list[tuple[list[int], list[float]]] = []
-        self._bar = -np.inf
-        self._scanned = self._checked = self.multiply_adds = 0
-
-    def task(self, part: PartSearch, masks: dict[int, NDArray[np.bool_]]) -> Task:
-        """Return what is asked of a part, in its own rows; equal masks stay one object."""
-        rows, bonus = _within(self._rows, part, self._bonus)
-        left_out, _ = _within(self._handled, part)
-        mask = self._allowed
-        if mask is not None:
-            mask = masks.setdefault(id(mask), mask[part.start : part.stop])
-        return Task(self._k, rows, bonus, left_out, mask)
-
-    def is_beyond(self, part: PartSearch, query_R: Floats) -> bool:
-        """Whether nothing of the part can join the best, own rows aside.
-
-        An equal score cannot: the rows there are larger than all that was seen.
-        """
-        return self._bar > -np.inf and part.bound(query_R) <= self._bar
-
-    def add(self, found: Found, start: int) -> None:
-        """Take over what a part had."""
-        self._scanned += found.scanned
-        self._checked += found.checked
-        self.multiply_adds += found.multiply_adds
-        self._best.append(([start + row for row in found.rows], found.scores))
-        if sum(len(rows) for rows, _ in self._best) >= self._k:
-            rows, scores = self._merged()
-            self._best = [(rows, scores)]
-            self._bar = scores[-1]
-
-    def found(self) -> Found:
-        """Return the answer."""
-        rows, scores = self._best[0] if len(self._best) == 1 else self._merged()
-        return Found(
-            rows=rows,
-            scores=scores,
-            scanned=self._scanned,
-            checked=self._checked,
-            multiply_adds=self.multiply_adds,
+def check_searchable(table: ItemTable, tensors: Iterable[Tensor], widths: Sequence[int]) -> None:
+    """Return when all is float32 and finite, and the widths are the table's; else ValueError."""
+    for tensor in tensors:
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"a search reads float32; table or bias is {tensor.dtype}")
+        if not all(np.isfinite(float(bound)) for bound in tensor.aminmax()):
+            raise ValueError("the item table or bias holds a value that is not finite")
+    if not widths or not 1 <= min(widths) <= max(widths) <= table.emb_width:
+        raise ValueError(
+            f"widths {tuple(sorted(set(widths)))} are not within the table's "
+            f"1..{table.emb_width} columns"
         )
 
-    def _merged(self) -> tuple[list[int], list[float]]:
-        rows = [row for some, _ in self._best for row in some]
-        scores = [score for _, some in self._best for score in some]
-        return best(np.array(scores, dtype=np.float32), np.array(rows, dtype=np.int64), self._k)
 
-
-def _within(rows: Rows, part: PartSearch, beside: Floats | None = None) -> tuple[Rows, Floats]:
-    """Return those of ascending `rows` that are the part's, as its own, and what stands beside."""
-    first, last = np.searchsorted(rows, (part.start, part.stop))
-    some = np.empty(0, dtype=np.float32) if beside is None else beside[first:last]
-    return rows[first:last] - part.start, some
+def parts_of(
+    table: ItemTable, bias_V: Tensor, widths: Sequence[int], *, index_from: int
+) -> list[PartSearch]:
+    """Return a search of every part of the table, each with its share of the bias."""
+    bias_V = bias_V.detach()
+    return [
+        PartSearch(part, bias_V[part.start : part.stop], widths, index_from=index_from)
+        for part in table.detach().parts
+    ]

@@ -212,6 +212,8 @@ class ModelInfo:
     """How the catalog is scored: the whole table for every query, or an index of it."""
     table_bytes: int = 0
     """Bytes of the item table: its rows and projections."""
+    head: Literal["full", "flat_lowrank", "two_level"] = "full"
+    """One softmax over a table that is stored whole, or in blocks, or one over blocks first."""
 
 
 class Engine(Protocol):

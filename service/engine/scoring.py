@@ -18,6 +18,7 @@ import torch
 from models.ranker import Ranker, recent
 from models.search.contract import Wanted
 from models.search.search import CatalogSearch
+from models.search.two_level import TwoLevelSearch
 from service.engine.prepared import Prepared, close_ineligible
 from service.engine.selection import Floats, ScoreBuffer
 
@@ -70,7 +71,7 @@ class SearchScorer:
 
     kind: Kind = "index"
 
-    def __init__(self, ranker: Ranker, search: CatalogSearch) -> None:
+    def __init__(self, ranker: Ranker, search: CatalogSearch | TwoLevelSearch) -> None:
         self._ranker = ranker
         self._search = search
 
@@ -108,7 +109,7 @@ def choose_scorer(ranker: Ranker, *, index_from: int) -> Scorer:
         return ProductScorer(ranker)
     widths = sorted({one.emb_width for one in ranker.served})
     try:
-        search = CatalogSearch(ranker.table, ranker.item_bias_V, widths, index_from=index_from)
+        search = _search(ranker, widths, index_from)
         search.top(torch.zeros(1, widths[-1]), [Wanted(k=1)])
     except Exception:
         log.warning(
@@ -119,6 +120,17 @@ def choose_scorer(ranker: Ranker, *, index_from: int) -> Scorer:
         )
         return ProductScorer(ranker)
     return SearchScorer(ranker, search)
+
+
+def _search(
+    ranker: Ranker, widths: Sequence[int], index_from: int
+) -> CatalogSearch | TwoLevelSearch:
+    table, bias_V = ranker.table, ranker.item_bias_V
+    if not ranker.tokens:
+        return CatalogSearch(table, bias_V, widths, index_from=index_from)
+    return TwoLevelSearch(
+        table, bias_V, ranker.tokens[table.emb_width], widths, index_from=index_from
+    )
 
 
 def _plain(one: Prepared) -> Wanted:

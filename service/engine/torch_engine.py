@@ -138,6 +138,7 @@ class TorchEngine:
             ),
             search=self._scorer.kind,
             table_bytes=self._ranker.table.num_bytes,
+            head=checkpoint.config.head,
         )
 
     @property

@@ -189,6 +189,8 @@ class CatalogAnswer(Answer):
     """Whether every request reads the whole table, or an index of it."""
     table_bytes: int
     """Bytes of the item table."""
+    head: Literal["full", "flat_lowrank", "two_level"]
+    """One softmax over a table that is stored whole, or in blocks, or one over blocks first."""
 
 
 class SideAnswer(Answer):

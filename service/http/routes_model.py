@@ -100,6 +100,7 @@ def _tell(request: Request, info: ModelInfo) -> Response:
                 filterable_fields=list(info.filterable_fields),
                 search=info.search,
                 table_bytes=info.table_bytes,
+                head=info.head,
             ),
             submodels=[SubmodelAnswer(**asdict(submodel)) for submodel in info.submodels],
             offline_metrics=dict(info.offline_metrics),

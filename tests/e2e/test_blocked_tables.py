@@ -15,8 +15,12 @@ from tests.models.published import publish_random
 
 @pytest.mark.parametrize(
     "config",
-    [small_config(table=PROJECTED), small_config(table=PREFIXES)],
-    ids=["ranks", "prefixes"],
+    [
+        small_config(table=PROJECTED),
+        small_config(table=PREFIXES),
+        small_config(table=PROJECTED, two_level=True),
+    ],
+    ids=["ranks", "prefixes", "two levels"],
 )
 async def test_blocks_are_loaded_served_and_told(
     config: SupernetConfig, tmp_path: Path, redis_url: str
@@ -39,4 +43,5 @@ async def test_blocks_are_loaded_served_and_told(
         model = (await service.client.get("/v1/model")).json()
         stored = config.layout.num_bytes(12)
         assert model["catalog"]["table_bytes"] == stored < whole
+        assert model["catalog"]["head"] == config.head
         assert service.metric("model_table_bytes", variant="stable") == stored

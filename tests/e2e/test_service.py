@@ -168,6 +168,7 @@ async def test_similar_items_and_the_model_are_those_of_the_checkpoint(
         "filterable_fields": ["genres", "new", "title"],
         "search": "product",
         "table_bytes": 4 * 41 * 12,
+        "head": "full",
     }
     assert [(row["name"], row["flops"]) for row in model["submodels"]] == [
         (entry.name, entry.flops) for entry in manifest.submodels

@@ -19,6 +19,7 @@ def small_config(
     backbone: str = "transformer",
     layer_sharing: str = "none",
     table: TableLayout | None = None,
+    two_level: bool = False,
 ) -> SupernetConfig:
     return SupernetConfig(
         num_items=num_items,
@@ -31,6 +32,7 @@ def small_config(
         layer_sharing=layer_sharing,
         memory=MemoryConfig(window=3, row_limit=6) if memory else None,
         table=table,
+        two_level=two_level,
     )
 
 

@@ -58,8 +58,20 @@ def naive_scores(supernet: Supernet, submodel: Submodel, history: list[int]) -> 
     query = F.layer_norm(z[-1], (d,), supernet.norm_weight[:d], supernet.norm_bias[:d])
     query = query @ supernet.output_weight[:e, :d].T + supernet.output_bias[:e]
     scores = table_VE[:, :e] @ query + supernet.item_bias
+    if supernet.config.two_level:
+        scores = naive_levels(supernet, query, scores)
     scores[0] = -torch.inf
     return scores
+
+
+def naive_levels(supernet: Supernet, query: Tensor, scores: Tensor) -> Tensor:
+    """log p of every row under two softmaxes, up to one number for all rows."""
+    layout, e = supernet.config.layout, len(query)
+    tokens = supernet.block_tokens[:, :e] @ query + supernet.block_token_bias
+    found = [scores[: layout.blocks[0].stop]]
+    for token, start, block in zip(tokens, layout.starts[1:], layout.blocks[1:], strict=True):
+        found.append(token + scores[start : block.stop].log_softmax(0))
+    return torch.cat(found)
 
 
 def _attend(

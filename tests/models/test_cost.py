@@ -44,14 +44,19 @@ def counted(mode: FlopCounterMode) -> int:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "table"),
-    [*(("transformer", table) for table in LAYOUTS), ("nextitnet", None), ("nextitnet", PROJECTED)],
+    ("backbone", "table", "two_level"),
+    [
+        *(("transformer", table, False) for table in LAYOUTS),
+        ("transformer", PROJECTED, True),
+        ("nextitnet", None, False),
+        ("nextitnet", PROJECTED, False),
+    ],
 )
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
 def test_encoder_and_scoring_equal_torchs_counter(
-    submodel: Submodel, backbone: str, table: TableLayout | None
+    submodel: Submodel, backbone: str, table: TableLayout | None, two_level: bool
 ) -> None:
-    config = replace(CONFIG, table=table, backbone=backbone)
+    config = replace(CONFIG, table=table, two_level=two_level, backbone=backbone)
     weights = extract(random_supernet(config), submodel)
     for length in buckets(config.max_length):
         for batch in (1, 3):
@@ -148,10 +153,14 @@ def test_cost_grows_along_every_axis(backbone: str) -> None:
                     )
 
 
-@pytest.mark.parametrize("table", LAYOUTS)
+@pytest.mark.parametrize(
+    ("table", "two_level"), [*((table, False) for table in LAYOUTS), (PROJECTED, True)]
+)
 @pytest.mark.parametrize("submodel", CONFIG.submodels, ids=lambda s: s.name)
-def test_bytes_equal_the_tensors(submodel: Submodel, table: TableLayout | None) -> None:
-    config = replace(CONFIG, table=table)
+def test_bytes_equal_the_tensors(
+    submodel: Submodel, table: TableLayout | None, two_level: bool
+) -> None:
+    config = replace(CONFIG, table=table, two_level=two_level)
     weights = extract(random_supernet(config), submodel)
     tables = weights.table.num_bytes // 4 + weights.item_bias_V.numel()
     assert parameter_counts(config, submodel)["table"] == tables

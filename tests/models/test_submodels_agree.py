@@ -55,23 +55,26 @@ def embedded(weights: NetworkWeights, ids_BL: NDArray[np.int64]) -> Floats:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "sharing", "table", "seed"),
+    ("backbone", "sharing", "table", "two_level", "seed"),
     [
-        *((*combination, None, 0) for combination in COMBINATIONS),
-        *((backbone, "none", None, 1) for backbone in BACKBONES),
+        *((*combination, None, False, 0) for combination in COMBINATIONS),
+        *((backbone, "none", None, False, 1) for backbone in BACKBONES),
         *(
-            (backbone, "none", table, 0)
+            (backbone, "none", table, False, 0)
             for backbone in BACKBONES
             for table in (PROJECTED, PREFIXES)
         ),
-        ("nextitnet", "cross_block", PROJECTED, 1),
+        ("nextitnet", "cross_block", PROJECTED, False, 1),
+        *((backbone, "none", PROJECTED, True, 0) for backbone in BACKBONES),
     ],
 )
 def test_sliced_equals_extracted_equals_served(
-    backbone: str, sharing: str, table: TableLayout | None, seed: int
+    backbone: str, sharing: str, table: TableLayout | None, two_level: bool, seed: int
 ) -> None:
     """Every submodel, random norms and scalars, batches of mixed lengths and any padding."""
-    config = small_config(backbone=backbone, layer_sharing=sharing, table=table)
+    config = small_config(
+        backbone=backbone, layer_sharing=sharing, table=table, two_level=two_level
+    )
     supernet, memory = random_supernet(config, seed), random_memory(config, seed)
     assert memory is not None
     histories = random_histories(config, 7, seed)

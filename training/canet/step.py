@@ -34,9 +34,9 @@ from training.evaluate.metrics import ndcg_at
 from training.evaluate.quality import ranks_by_submodel
 from training.fit.cases import cases_at
 from training.fit.config import TrainConfig
-from training.fit.head_loss import Member, head_backward
+from training.fit.head import head_of
+from training.fit.head_loss import Member
 from training.fit.router_fit import HIDDEN
-from training.fit.scored_columns import ScoredColumns
 from training.fit.step import Step
 from training.fit.windows import Batch
 
@@ -67,7 +67,7 @@ class CanetStep(Step):
         self._canet = canet
         self._tau = canet.tau(0)
         self._membership = Membership.of(supernet.config)
-        self._columns = ScoredColumns(supernet.config.num_items, config, popularity_V)
+        self._head = head_of(supernet, config, popularity_V)
         self._view = ItemView(supernet.item_table.detach(), None, live=True)
 
     def __call__(self, batch: Batch, fold: int, generator: np.random.Generator) -> list[float]:
@@ -98,20 +98,11 @@ class CanetStep(Step):
         self.optimizer.zero_grad(set_to_none=True)
         # The router's graph leads to both losses.
         torch.autograd.backward(beside, retain_graph=True)
-        losses = head_backward(
-            self.supernet,
-            [
-                Member(
-                    weights=self.supernet.slice(self.supernet.config.largest),
-                    query_PE=encoded_BLE.flatten(0, 1).index_select(0, places_P),
-                )
-            ],
-            targets_P,
-            self._columns(targets_P, draws),
-            None,
-            distillation=0.0,
-            chunk_cells=self.config.chunk_cells,
+        chosen = Member(
+            weights=self.supernet.slice(self.supernet.config.largest),
+            query_PE=encoded_BLE.flatten(0, 1).index_select(0, places_P),
         )
+        losses = self._head([chosen], targets_P, None, draws)
         self._update()
         return losses
 

@@ -53,6 +53,10 @@ class Evaluation:
     groups: tuple[Group, ...] = ()
     density: float = 1.0
     """Share of the weights that are not zero; see `models.density`."""
+    table_bytes: int = 0
+    """Bytes of the item table: rows and projections."""
+    head: str = "full"
+    """How scores become probabilities; see `SupernetConfig.head`."""
 
     def row(self, name: str) -> Row:
         """Return the first row called `name`; KeyError when there is none."""
@@ -82,6 +86,8 @@ class Evaluation:
             "mix": dict(self.mix),
             "oracle_bound": self.oracle_bound,
             "density": self.density,
+            "table_bytes": self.table_bytes,
+            "head": self.head,
             "frontier": [price.to_json() for price in self.frontier],
             "rows": [row.to_json() for row in self.rows],
             "groups": [group.to_json() for group in self.groups],
@@ -231,6 +237,8 @@ def evaluate(
             routed_U=routed["ndcg@10"],
         ),
         density=ranker.density,
+        table_bytes=ranker.table.num_bytes,
+        head=ranker.config.head,
     )
 
 

@@ -135,27 +135,24 @@ def head_backward(
             losses[index] -= float(torch.log(shares.gather(1, place[:rows]).clamp(min=1e-30)).sum())
             if index == 0:
                 teacher = shares if len(members) == 1 else shares.clone()
-                _subtract_target(shares, place, 1.0)
+                subtract_target(shares, place, 1.0)
             else:
                 assert teacher is not None
                 shares.sub_(teacher[:rows], alpha=distillation)
-                _subtract_target(shares, place[:rows], 1.0 - distillation)
+                subtract_target(shares, place[:rows], 1.0 - distillation)
             gradient = shares.mul_(1 / len(queries[index]))
             outputs[index].backward(gradient, query, grads[index][start : start + rows])
             if evidence is not None:
                 grad_gains[index] += float(
                     torch.dot(gradient.view(-1), evidence[:rows].reshape(-1))
                 )
-    roots = [member.query_PE for member in members]
-    gradients = list(grads)
-    for output in dict.fromkeys((shared, *outputs)):
-        for tensor, gradient in output.accumulate():
-            roots.append(tensor)
-            gradients.append(gradient)
+    others = [pair for output in dict.fromkeys((shared, *outputs)) for pair in output.accumulate()]
     if memory is not None:
-        roots += [member.weights.memory_gain for member in members]
-        gradients += [torch.tensor(value) for value in grad_gains]
-    torch.autograd.backward(roots, gradients)
+        others += [
+            (member.weights.memory_gain, torch.tensor(value))
+            for member, value in zip(members, grad_gains, strict=True)
+        ]
+    add_gradients(members, grads, others)
     return [loss / len(query) for loss, query in zip(losses, queries, strict=True)]
 
 
@@ -203,6 +200,15 @@ def _evidence(
     return dense.log1p_().view(stop - start, len(columns.items_C))
 
 
-def _subtract_target(shares: Tensor, place: Tensor, weight: float) -> None:
+def add_gradients(
+    members: Sequence[Member], grads: Sequence[Tensor], others: Sequence[tuple[Tensor, Tensor]]
+) -> None:
+    """Run the bodies' backward passes from the queries' gradients, and those of `others`."""
+    roots = [member.query_PE for member in members] + [tensor for tensor, _ in others]
+    torch.autograd.backward(roots, [*grads, *(gradient for _, gradient in others)])
+
+
+def subtract_target(shares: Tensor, place: Tensor, weight: float) -> None:
+    """Take `weight` from each row's share at `place`, (P, 1) int64, in place."""
     # One cell a row, so plain indexing is exact, and far faster than scatter_add_.
     shares[torch.arange(len(place)), place[:, 0]] -= weight

@@ -26,7 +26,7 @@ class Preset:
         return (
             f"preset {self.name} ({self.reason}): depths {list(grid.depths)}, widths "
             f"{list(grid.widths)}, embedding widths {list(grid.emb_widths)}, "
-            + ("" if grid.table is None else f"item table of {_told(grid)}, ")
+            + ("" if grid.table is None else f"item table of {_told(grid)}, head {grid.head}, ")
             + f"histories of {grid.max_length}, backbone {grid.backbone}, layer sharing "
             f"{grid.layer_sharing}, at most {self.train.epochs} epochs"
             + (

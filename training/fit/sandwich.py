@@ -18,8 +18,8 @@ from models.network import NetworkWeights, encode_all
 from models.supernet import Supernet
 from training.fit.config import TrainConfig
 from training.fit.growth import within
-from training.fit.head_loss import Member, MemoryEntries, head_backward
-from training.fit.scored_columns import ScoredColumns
+from training.fit.head import head_of
+from training.fit.head_loss import Member, MemoryEntries
 from training.fit.step import Step
 from training.fit.windows import Batch
 
@@ -39,7 +39,7 @@ class SandwichStep(Step):
         """Train the supernet and, with it, every parameter of `more`; see `Step`."""
         super().__init__(supernet, config, {"": supernet, **(more or {})})
         self.memories = memories
-        self._columns = ScoredColumns(supernet.config.num_items, config, popularity_V)
+        self._head = head_of(supernet, config, popularity_V)
 
     def __call__(self, batch: Batch, fold: int, generator: np.random.Generator) -> list[float]:
         """Take one step; return the mean cross-entropy of each network drawn, largest first."""
@@ -58,15 +58,8 @@ class SandwichStep(Step):
             flat = encoded_BLE.view(-1, weights.submodel.emb_width).index_select(0, chosen)
             members.append(Member(weights=weights, query_PE=flat))
         self.optimizer.zero_grad(set_to_none=True)
-        losses = head_backward(
-            self.supernet,
-            members,
-            targets_P,
-            self._columns(targets_P, draws),
-            self._memory_entries(batch.item_ids_BL, places_P, length, fold),
-            distillation=self.config.distillation,
-            chunk_cells=self.config.chunk_cells,
-        )
+        memory = self._memory_entries(batch.item_ids_BL, places_P, length, fold)
+        losses = self._head(members, targets_P, memory, draws)
         self._update()
         return losses
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import SupernetConfig
+from models.config import HEADS, SupernetConfig
 from models.table.layout import TableBlock, TableLayout, dense_layout
 
 FACTOR = 4
@@ -61,17 +61,40 @@ class TableWish:
 
 
 def with_table(
-    grid: SupernetConfig, wish: TableWish | None, counts_V: NDArray[np.int64]
+    grid: SupernetConfig,
+    wish: TableWish | None,
+    counts_V: NDArray[np.int64],
+    head: str | None = None,
 ) -> SupernetConfig:
-    """Return the architecture with the table that was asked for, its own without a wish.
+    """Return the architecture with the table and head that were asked for, else its own.
 
     `counts_V` counts the training interactions of every row, padding's included; rows stand by
-    falling popularity. ValueError where the wish does not fit the catalog or the embedding.
+    falling popularity. `head` is one of HEADS. ValueError where the wish does not fit the catalog
+    or the embedding, or the head does not fit the table.
     """
-    if wish is None:
-        return grid
+    table = grid.table if wish is None else _wished(grid, wish, counts_V)
+    if head is None:
+        head = "two_level" if grid.two_level else "flat_lowrank" if table else "full"
+    if head not in HEADS:
+        raise ValueError(f"head {head!r} is unknown; known are {', '.join(HEADS)}")
+    if head == "full" and table is not None:
+        raise ValueError(
+            "head full is of a table that is stored whole, and this one stands in blocks; leave "
+            "the head out, or the table's cuts, ranks and bytes"
+        )
+    if head != "full" and table is None:
+        raise ValueError(
+            f"head {head} needs an item table in blocks, and this one is stored whole; give table "
+            "cuts and ranks, or fewer table bytes"
+        )
+    return replace(grid, table=table, two_level=head == "two_level")
+
+
+def _wished(
+    grid: SupernetConfig, wish: TableWish, counts_V: NDArray[np.int64]
+) -> TableLayout | None:
     if wish.num_bytes is not None:
-        return replace(grid, table=layout_within(wish.num_bytes, counts_V, grid.emb_width))
+        return layout_within(wish.num_bytes, counts_V, grid.emb_width)
     assert wish.cuts is not None
     assert wish.ranks is not None
     if wish.cuts and wish.cuts[-1] >= grid.num_items:
@@ -86,7 +109,7 @@ def with_table(
         )
     stops = (*(cut + 1 for cut in wish.cuts), grid.rows)
     blocks = tuple(TableBlock(*pair) for pair in zip(stops, wish.ranks, strict=True))
-    return replace(grid, table=TableLayout(blocks, projected=True))
+    return TableLayout(blocks, projected=True)
 
 
 def layout_within(

@@ -15,6 +15,7 @@ from models.catalog import Catalog
 from models.config import SupernetConfig
 from models.table.parameters import is_table, table_of, table_state
 from models.table.rearrange import rearranged
+from models.table.tokens import STATE, first_tokens
 from training.data.sequences import Sequences
 
 _NEIGHBOURS = 2
@@ -42,8 +43,9 @@ def warm_start(
 ) -> WarmStart:
     """Return the weights `tensors` (`supernet.*`, rows of `before`) in the rows of `now`.
 
-    The architectures `was` and `becomes` differ in items and table layout alone. What
-    becomes of a row that comes to stand in another block: `models/table/rearrange.py`.
+    The architectures `was` and `becomes` differ in items, table layout and head alone. What
+    becomes of a row that comes to stand in another block: `models/table/rearrange.py`. Block
+    tokens stay where there are as many blocks as before; others are `first_tokens`.
 
     Every tensor that is not an item's is taken as it is. A new item starts near the items that
     stand beside it in the training sequences, at their usual length; one that has no known
@@ -80,6 +82,10 @@ def warm_start(
     state = {name: tensor for name, tensor in state.items() if not is_table(name)}
     moved = rearranged(table, rows, new_VE, becomes.layout)
     state |= {**table_state(moved, blocked=becomes.table is not None), "item_bias": new_V}
+    if was.tail_blocks != becomes.tail_blocks:
+        state = {name: tensor for name, tensor in state.items() if name not in STATE}
+        if becomes.two_level:
+            state |= dict(zip(STATE, first_tokens(moved, new_V), strict=True))
     kept = int(known.sum())
     return WarmStart(state=state, kept=kept, new=int(fresh.sum()), gone=len(before) - kept)
 

@@ -37,11 +37,14 @@ from tests.service.engine.test_torch_engine import (
 )
 
 KINDS = {"projected": PROJECTED, "prefixes": PREFIXES}
-CONFIGS = {kind: small_config(table=table) for kind, table in KINDS.items()}
+CONFIGS = {
+    **{kind: small_config(table=table) for kind, table in KINDS.items()},
+    "two levels": small_config(table=PROJECTED, two_level=True),
+}
 RANKERS = {kind: random_ranker(config) for kind, config in CONFIGS.items()}
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(scope="module", params=list(CONFIGS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -81,6 +84,7 @@ def test_answers_equal_brute_force_whatever_the_batch(
     answers_equal_brute_force(engine, batch, RANKERS[kind])
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=20, deadline=None)
 @given(query=queries)
 def test_packed_scores_are_those_of_the_whole_table(kind: str, query: Query) -> None:
@@ -127,13 +131,20 @@ def _block(manifest: dict[str, Any], place: int, **values: int) -> None:
         (lambda m: _block(m, 1, width=4), Reason.TENSOR_SHAPE),
         (lambda m: m["architecture"]["table"].update(projected=None), Reason.BAD_MANIFEST),
         (lambda m: m["architecture"]["table"].update(rank=1), Reason.BAD_MANIFEST),
+        (lambda m: m["architecture"].update(two_level=1), Reason.BAD_MANIFEST),
     ],
 )
 def test_another_layout_than_the_tensors_is_refused(
-    path: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], reason: Reason
+    kind: str,
+    path: Path,
+    tmp_path: Path,
+    change: Callable[[dict[str, Any]], object],
+    reason: Reason,
 ) -> None:
     values = json.loads((path / "manifest.json").read_bytes())
     change(values)
+    if kind == "two levels" and "table" not in values["architecture"]:
+        reason = Reason.BAD_MANIFEST
     data = json.dumps(values).encode()
     version = f"{path.name[:17]}{name_digest(data, path.name)}"
     forged = tmp_path / version
@@ -144,3 +155,7 @@ def test_another_layout_than_the_tensors_is_refused(
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(forged)
     assert caught.value.reason is reason
+
+
+def test_an_engine_tells_its_head(engine: TorchEngine, kind: str) -> None:
+    assert engine.info.head == ("two_level" if kind == "two levels" else "flat_lowrank")
