@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.errors import WRONG_ARGUMENTS, CommandError
 from cli.options import add_json_option
+from cli.table_options import add_table_options, table_wish
 
 if TYPE_CHECKING:  # torch comes with it, and `canet --help` should not wait for torch
     from models.capacity import Coefficients, Deployment, Plan
@@ -44,6 +45,8 @@ def register(commands: Any) -> None:
         "--width", type=_whole, default=128, help="its hidden width, a multiple of 16 (%(default)s)"
     )
     add("--emb-width", type=_whole, default=64, help="width of the item table (%(default)s)")
+    add("--density", type=_positive, help="refused below 1: known only once it is trained")
+    add_table_options(command)
     add(
         "--coefficients",
         type=Path,
@@ -62,22 +65,10 @@ def register(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan; 2 when budget or objective are out of reach."""
-    from models.capacity import Deployment, plan, read_coefficients
+    from models.capacity import plan, read_coefficients
 
-    deployment = Deployment(
-        items=arguments.catalog,
-        length=arguments.length,
-        depth=arguments.depth,
-        width=arguments.width,
-        emb_width=arguments.emb_width,
-        budget=arguments.budget,
-    )
     try:
-        if arguments.width % 16 or arguments.emb_width % 2:
-            raise ValueError(
-                f"width {arguments.width} must be a multiple of 16, emb-width "
-                f"{arguments.emb_width} of 2"
-            )
+        deployment = _deployment(arguments)
         coefficients = read_coefficients(arguments.coefficients)
         if arguments.calibrate:
             from models.capacity_probe import run_probe
@@ -87,10 +78,50 @@ def run(arguments: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         raise CommandError(str(error), WRONG_ARGUMENTS) from error
     if arguments.json:
-        print(json.dumps(_to_json(found, coefficients), indent=2))
+        print(json.dumps(_to_json(deployment, found, coefficients), indent=2))
     else:
         _print(arguments, deployment, found, coefficients)
     return 0
+
+
+def _deployment(arguments: argparse.Namespace) -> Deployment:
+    """Return what is asked for; ValueError for what no plan can be made of."""
+    import numpy as np
+
+    from models.capacity import Deployment
+    from training.fit.table_plan import with_table
+
+    if arguments.width % 16 or arguments.emb_width % 2:
+        raise ValueError(
+            f"width {arguments.width} must be a multiple of 16, emb-width "
+            f"{arguments.emb_width} of 2"
+        )
+    if arguments.head == "two_level":
+        raise ValueError(
+            "what two levels cost was not measured, so there is no plan for them; leave --head out "
+            "for one softmax over the same blocks, and add to it"
+        )
+    if arguments.density is not None and arguments.density < 1:
+        raise ValueError(
+            f"what density {arguments.density:g} leaves is known once it is trained: single "
+            "weights save nothing, and units what `canet checkpoints show` tells; give its table's "
+            "bytes as --table-bytes"
+        )
+    wish = table_wish(arguments)
+    deployment = Deployment(
+        items=arguments.catalog,
+        length=arguments.length,
+        depth=arguments.depth,
+        width=arguments.width,
+        emb_width=arguments.emb_width,
+        budget=arguments.budget,
+        table_bytes=None if wish is None else wish.num_bytes,
+    )
+    if wish is None or wish.num_bytes is not None:
+        return deployment
+    no_counts = np.zeros(0, dtype=np.int64)  # cuts are given, none are chosen
+    table = with_table(deployment.config, wish, no_counts).table
+    return dataclasses.replace(deployment, table=table)
 
 
 def _print(
@@ -103,6 +134,7 @@ def _print(
         f"network      {deployment.depth} layers of width {deployment.width}, tables of "
         f"{deployment.emb_width}; {found.budget:.0%} of its FLOPs on average"
     )
+    print(f"item table   {deployment.stored_bytes / _MIB:,.1f} MiB")
     print(f"load         {arguments.rps:,.0f} requests/s, p99 <= {arguments.p99:g} ms")
     print(f"a request    {1e3 * found.cpu_seconds:.2f} ms of a core ({parts})")
     print(
@@ -126,9 +158,10 @@ def _rate_error(coefficients: Coefficients) -> str:
     return f"median {coefficients.rate_median:.0%}, worst {coefficients.rate_worst:.0%}"
 
 
-def _to_json(found: Plan, coefficients: Coefficients) -> dict[str, Any]:
+def _to_json(deployment: Deployment, found: Plan, coefficients: Coefficients) -> dict[str, Any]:
     return {
         "cpu_seconds": found.cpu_seconds,
+        "table_bytes": deployment.stored_bytes,
         "cpu_seconds_by_part": dict(found.seconds),
         "budget": found.budget,
         "utilisation": found.utilisation,

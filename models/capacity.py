@@ -13,14 +13,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from models.config import Submodel, SupernetConfig
-from models.cost import encoder_flops, scoring_flops
-from models.table.layout import FLOAT_BYTES
+from models.cost import encoder_flops
+from models.table.layout import FLOAT_BYTES, TableLayout
 
 MOST_UTILISATION = 0.85
 _LEAST_UTILISATION = 0.01
@@ -128,7 +128,12 @@ def read_coefficients(path: Path | None = None) -> Coefficients:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What is asked of a deployment. `budget` is the mean FLOPs over the full network's."""
+    """What is asked of a deployment. `budget` is the mean FLOPs over the full network's.
+
+    `table` is the item table's blocks, None where it is stored whole; `table_bytes` says what its
+    rows and projections take without saying how. ValueError for both at once, or for bytes that
+    are none or more than the whole table's.
+    """
 
     items: int
     length: int
@@ -136,6 +141,30 @@ class Deployment:
     width: int
     emb_width: int
     budget: float | None
+    table: TableLayout | None = None
+    table_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.table_bytes is None:
+            return
+        if self.table is not None:
+            raise ValueError("give the table's cuts and ranks, or its bytes, not both")
+        whole = FLOAT_BYTES * (self.items + 1) * self.emb_width
+        if not 1 <= self.table_bytes <= whole:
+            raise ValueError(
+                f"table bytes is {self.table_bytes:,}; it must lie between 1 and {whole:,}, the "
+                f"whole table of {self.items:,} items at embedding width {self.emb_width}"
+            )
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the table has fewer bytes than one that is stored whole."""
+        return self.table is not None or self.table_bytes is not None
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of the item table: rows and projections."""
+        return self.table_bytes or self.config.layout.num_bytes(self.emb_width)
 
     @property
     def config(self) -> SupernetConfig:
@@ -147,17 +176,18 @@ class Deployment:
             widths=(self.width // 4, self.width),
             emb_widths=(self.emb_width // 2, self.emb_width),
             memory=None,
+            table=self.table,
         )
 
     def work(self) -> tuple[Work, float]:
         """Return the mean work of one request and the budget it spends.
 
         The router is taken to mix the smallest submodel and the full network; without a budget
-        a third of the FLOPs, or the least there is. ValueError for a budget out of reach.
+        a third of the FLOPs, or the least there is. Of a table that is given by its bytes every
+        submodel is taken to read all of them. ValueError for a budget out of reach.
         """
-        config = self.config
-        small, full = config.smallest, config.largest
-        least = _flops(config, small) / _flops(config, full)
+        works = self._works()
+        least = _flops(works[0]) / _flops(works[1])
         budget = max(0.35, least) if self.budget is None else self.budget
         if not least - 1e-9 <= budget <= 1:
             raise ValueError(
@@ -165,11 +195,22 @@ class Deployment:
                 f"submodel costs with {self.items:,} items, and 1, the full network"
             )
         share = (budget - least) / (1 - least)
-        parts = [submodel_work(config, one, self.length).features() for one in (small, full)]
+        parts = [one.features() for one in works]
         _, layers, flops, table = (
             low + share * (high - low) for low, high in zip(*parts, strict=True)
         )
         return Work(layers=layers, encoder_flops=flops, table_bytes=table), budget
+
+    def _works(self) -> tuple[Work, Work]:
+        """Return the work of the smallest submodel and of the full network."""
+        config = self.config
+        small, full = (
+            submodel_work(config, one, self.length) for one in (config.smallest, config.largest)
+        )
+        if self.table_bytes is None:
+            return small, full
+        own = float(self.table_bytes)
+        return replace(small, table_bytes=own), replace(full, table_bytes=own)
 
 
 def submodel_work(config: SupernetConfig, submodel: Submodel, padded: int) -> Work:
@@ -245,19 +286,23 @@ def plan(deployment: Deployment, coefficients: Coefficients, *, rps: float, p99:
     service = sum(seconds.values())
     utilisation = highest_utilisation(service, p99)
     rate = utilisation / service
-    # The full table, and a contiguous copy of the half that narrow submodels read.
-    wider = 1.5 * FLOAT_BYTES * (deployment.emb_width - coefficients.emb_width)
-    per_item = max(0.0, coefficients.memory_per_item + wider)
+    # The full table, and a contiguous copy of the half that narrow submodels read; of a small one
+    # there are no copies.
+    copies = 1.5 * FLOAT_BYTES
+    stored = copies * deployment.emb_width * deployment.items
+    if deployment.is_small:
+        stored = deployment.stored_bytes
+    beside = max(0.0, coefficients.memory_per_item - copies * coefficients.emb_width)
     return Plan(
         seconds=seconds,
         budget=budget,
         utilisation=utilisation,
         rate_per_core=rate,
         replicas=max(1, math.ceil(rps / rate)),
-        memory_per_replica=coefficients.memory_base + per_item * deployment.items,
+        memory_per_replica=coefficients.memory_base + beside * deployment.items + stored,
     )
 
 
-def _flops(config: SupernetConfig, submodel: Submodel) -> int:
-    encoder = encoder_flops(config, submodel, config.max_length)
-    return encoder + scoring_flops(config, submodel)
+def _flops(work: Work) -> float:
+    """Return encoder and scoring FLOPs; every number of the table is multiplied once."""
+    return work.encoder_flops + 2 * work.table_bytes / FLOAT_BYTES
