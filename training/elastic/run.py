@@ -33,7 +33,8 @@ def make_step(
     """Return what makes the steps of method supernet, with an elastic table if `plan` asks for it.
 
     The scales and biases of a parent with as many groups and the same widths are trained on.
-    ValueError when the plan does not fit the architecture or the sparse training.
+    ValueError when the plan does not fit the architecture or the sparse training, or the parent's
+    rows were narrowed.
     """
     if plan is None:
         return SandwichStep
@@ -41,6 +42,13 @@ def make_step(
         raise ValueError(
             "sparse training by units narrows the item table itself, which an elastic one must "
             "not be; leave either --elastic or --sparse unit out"
+        )
+    done = None if parent is None else parent.manifest.specialized
+    if done is not None:
+        raise ValueError(
+            f"the live model was specialised from {done.source}: its rows are narrow and cannot be "
+            f"elastic again; refresh the root that holds {done.source} and specialise what comes "
+            "of it, or leave --elastic out"
         )
     elastic = ElasticConfig.of(plan, num_items=grid.num_items, emb_width=grid.emb_width)
     entry = None if parent is None else parent.manifest.elastic
