@@ -31,7 +31,7 @@ from training.fit.presets import Preset
 from training.fit.step import MakeStep
 from training.plan import TrainPlan, TrainRequest, canet_of, preset_of
 from training.progress import Progress
-from training.publish.lessons import choose_served, lessons_of
+from training.publish.lessons import choose_served, in_cost_order, lessons_of
 from training.publish.publish import publish
 from training.publish.route import Routed, route
 from training.sparse.pack import packed
@@ -239,6 +239,7 @@ def _route(
     sparse = preset.train.sparse
     if sparse is not None and sparse.masks and sparse.granularity == "unit":
         fitted = replace(fitted, supernet=packed(fitted.supernet, sparse.row_blocks))
+    served, lessons = in_cost_order(fitted, served, lessons)
     routed = route(
         fitted,
         cases,

@@ -26,7 +26,7 @@ from training.elastic.probe import Probe
 from training.elastic.search.choose import choose
 from training.elastic.search.evolution import EvolutionConfig
 from training.elastic.values import expected_ndcg, problem_of
-from training.evaluate.quality import totals
+from training.evaluate.quality import cost_order, totals
 from training.progress import Progress, Silent
 from training.publish.frontier import Held
 from training.publish.golden import golden_queries
@@ -164,7 +164,7 @@ def _narrowed(checkpoint: Checkpoint, choice_G: Choice) -> tuple[Ranker, dict[st
     served = [Submodel.parse(one.name) for one in checkpoint.manifest.submodels]
     hidden = checkpoint.manifest.router.hidden
     ranker = load_ranker(config, tensors, served, router_hidden=hidden)
-    order = _by_cost(ranker)
+    order = cost_order(ranker)
     if order != sorted(order):
         for name in ("router.output.weight", "router.output.bias"):
             tensors[name] = tensors[name][torch.tensor(order)].contiguous()
@@ -172,13 +172,6 @@ def _narrowed(checkpoint: Checkpoint, choice_G: Choice) -> tuple[Ranker, dict[st
             config, tensors, [served[place] for place in order], router_hidden=hidden
         )
     return ranker, tensors
-
-
-def _by_cost(ranker: Ranker) -> list[int]:
-    """Return the submodels' places by rising FLOPs, the full network's last."""
-    most, last = ranker.config.max_length, len(ranker.served) - 1
-    cost = [ranker.cost(place, most, routed=True).total for place in range(last)]
-    return [*sorted(range(last), key=cost.__getitem__), last]
 
 
 def _contents(

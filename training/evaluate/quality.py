@@ -110,6 +110,16 @@ def totals(
     return cost_NS[bucket_U], full_N[bucket_U]
 
 
+def cost_order(ranker: Ranker) -> list[int]:
+    """Return the submodels' places by rising FLOPs at full length, the full network's last.
+
+    That is the order in which a checkpoint lists them.
+    """
+    most, last = ranker.config.max_length, len(ranker.served) - 1
+    cost = [ranker.cost(place, most, routed=True).total for place in range(last)]
+    return [*sorted(range(last), key=cost.__getitem__), last]
+
+
 @torch.inference_mode()
 def cpu_milliseconds(
     ranker: Ranker, cases: EvalCases, *, most: int = 100

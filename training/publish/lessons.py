@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,13 @@ from torch import Tensor
 from models.config import Submodel
 from models.ranker import Ranker
 from training.data.split import EvalCases, Split
-from training.evaluate.quality import cpu_milliseconds, ranks_by_submodel, router_view, totals
+from training.evaluate.quality import (
+    cost_order,
+    cpu_milliseconds,
+    ranks_by_submodel,
+    router_view,
+    totals,
+)
 from training.fit.fitted import Fitted
 from training.fit.held_out import held_out_cases
 from training.fit.memory_folds import build_memory
@@ -35,7 +41,7 @@ class Lessons:
 def choose_served(
     fitted: Fitted, cases: EvalCases, *, exclude_seen: bool, progress: Progress
 ) -> tuple[Submodel, ...]:
-    """Return the submodels worth serving by validation and cost; by rising FLOPs, full last.
+    """Return the submodels worth serving by validation and cost, full last.
 
     Cost is the geometric mean of FLOPs and of CPU time as measured here, each relative to the
     full network: time alone is too noisy to tell small submodels apart, FLOPs alone too kind.
@@ -47,9 +53,18 @@ def choose_served(
     spent_S, _ = cpu_milliseconds(ranker, cases, most=_CPU_CASES)
     quality_S = (1 / np.log2(1 + ranks_NS)).mean(0)
     cost_S = np.sqrt(flops_S / flops_S[-1] * np.asarray(spent_S) / spent_S[-1])
-    served = pick_served(grid, quality_S.tolist(), cost_S.tolist())
-    flops = dict(zip(grid, flops_S.tolist(), strict=True))
-    return (*sorted(served[:-1], key=flops.__getitem__), served[-1])
+    return tuple(pick_served(grid, quality_S.tolist(), cost_S.tolist()))
+
+
+def in_cost_order(
+    fitted: Fitted, served: tuple[Submodel, ...], lessons: Lessons | None
+) -> tuple[tuple[Submodel, ...], Lessons | None]:
+    """Return both by rising FLOPs of the network as it is now: packing may have changed them."""
+    order = cost_order(Ranker(fitted.supernet, fitted.memory, None, served))
+    served = tuple(served[place] for place in order)
+    if lessons is not None:
+        lessons = replace(lessons, served=served, quality_NS=lessons.quality_NS[:, order])
+    return served, lessons
 
 
 def lessons_of(

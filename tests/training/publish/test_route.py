@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from models.catalog import Catalog
 from models.config import Submodel
+from models.ranker import Ranker
 from tests.models.builders import random_histories, random_memory, random_supernet, small_config
 from training.data.sequences import Sequences
 from training.data.split import EvalCases, SealedCases, Split
 from training.fit.fitted import Fitted
 from training.progress import Silent
-from training.publish.lessons import choose_served, lessons_of
+from training.publish.lessons import Lessons, choose_served, in_cost_order, lessons_of
 from training.publish.route import Routed, route
 
 CONFIG = small_config()
@@ -83,6 +85,25 @@ def test_price_meets_the_budget_and_less_budget_never_costs_less() -> None:
 def test_impossible_budget_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.0001 .* raise the budget"):
         routed(0.0001)
+
+
+def test_served_and_lessons_stand_by_the_cost_of_the_network_as_it_is_now() -> None:
+    """A packed network has other costs than the one its submodels were chosen on."""
+    fitted, cases = a_case()
+    served = (*reversed(chosen()[:-1]), CONFIG.largest)
+    places = torch.arange(len(served), dtype=torch.float32)
+    lessons = Lessons(served=served, cases=cases, quality_NS=places.expand(len(cases), -1))
+    again, moved = in_cost_order(fitted, served, lessons)
+    ranker = Ranker(fitted.supernet, fitted.memory, None, again)
+    costs = [
+        ranker.cost(place, CONFIG.max_length, routed=True).total for place in range(len(again))
+    ]
+    assert costs == sorted(costs)
+    assert again[-1] == CONFIG.largest
+    assert moved is not None
+    assert moved.served == again
+    assert [served[int(place)] for place in moved.quality_NS[0]] == list(again)
+    assert in_cost_order(fitted, again, None) == (again, None)
 
 
 def test_lessons_are_positions_of_held_out_users_only() -> None:
