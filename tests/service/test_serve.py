@@ -93,3 +93,16 @@ async def test_over_a_real_redis_the_next_answer_reflects_the_event(redis_url: s
             labels = {"op": "recent"}
             name = "canet_redis_operation_duration_seconds_count"
             assert registry.get_sample_value(name, labels) == 2
+
+
+def test_libraries_of_training_and_of_large_catalogs_take_no_memory() -> None:
+    """Each is tens of MiB; numba comes with the index from 100,000 rows on."""
+    names = ("numba", "pandas", "pyarrow", "scipy", "sympy", "training")
+    program = (
+        "import sys, service.serve, service.engine.torch_engine;"
+        f"print([name for name in {names} if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert found.stdout.strip() == "[]"
