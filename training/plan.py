@@ -41,8 +41,8 @@ class TrainPlan:
     `method` "canet" is the published joint training, with the defaults of `CanetConfig` in the
     preset's place; its default price is 0.
 
-    `sparse` keeps a part of the weights at zero; None trains densely or, from a parent, as that was
-    trained.
+    `sparse` keeps a part of the weights at zero; None trains as the preset says, densely but for
+    compact, or, from a parent, as that was trained.
     """
 
     out: Path

@@ -51,7 +51,7 @@ def from_parent(
 
     A parent that was trained sparsely hands that on, too.
     """
-    sparse = inherited(parent.manifest.training, plan.sparse)
+    sparse = inherited(parent.manifest.training, preset.train.sparse)
     grid = parent.config.with_items(len(split.catalog))
     preset, obstacle = beside_parent(plan, preset, grid)
     if obstacle is not None:

@@ -73,7 +73,7 @@ def test_every_command_explains_itself(call: Call, words: tuple[str, ...]) -> No
 
 def test_help_of_train_names_the_presets(call: Call) -> None:
     _, out, _ = call("train", "--help")
-    assert "{small,session-like,long-history}" in out
+    assert "{small,session-like,long-history,compact}" in out
 
 
 def test_versions_are_listed_shown_and_rolled_back(call: Call, tmp_path: Path) -> None:

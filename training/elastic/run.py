@@ -41,7 +41,7 @@ def make_step(
     if sparse is not None and sparse.masks and sparse.granularity == "unit":
         raise ValueError(
             "sparse training by units narrows the item table itself, which an elastic one must "
-            "not be; leave either --elastic or --sparse unit out"
+            "not be; leave either --elastic or --sparse unit (preset compact) out"
         )
     done = None if parent is None else parent.manifest.specialized
     if done is not None:

@@ -1,4 +1,4 @@
-"""Starting points chosen from the data itself: small, session-like or long-history."""
+"""Starting points chosen from the data itself: small, session-like or long-history; or compact."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from models.config import SupernetConfig
 from models.table.layout import dense_layout
 from training.data.profile import DataProfile
 from training.fit.config import TrainConfig
+from training.sparse.config import SparseConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +29,20 @@ class Preset:
             f"{list(grid.widths)}, embedding widths {list(grid.emb_widths)}, "
             + ("" if grid.table is None else f"item table of {_told(grid)}, head {grid.head}, ")
             + f"histories of {grid.max_length}, backbone {grid.backbone}, layer sharing "
-            f"{grid.layer_sharing}, at most {self.train.epochs} epochs"
+            f"{grid.layer_sharing}, {_living(self.train.sparse)}at most {self.train.epochs} epochs"
             + (
                 f" or {self.train.max_seconds / 60:g} minutes"
                 if self.train.max_seconds is not None
                 else ""
             )
         )
+
+
+def _living(sparse: SparseConfig | None) -> str:
+    """Return what sparse training leaves, for a person, a comma after it."""
+    if sparse is None:
+        return ""
+    return f"{sparse.density:.0%} of the weights by {sparse.granularity}, "
 
 
 def _told(grid: SupernetConfig) -> str:
@@ -107,19 +115,33 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
 }
 
 
+COMPACT = "compact"
+"""A quarter of table, heads and channels, whatever else the data ask for; see `choose_preset`."""
+_COMPACT = SparseConfig(density=0.25, granularity="unit")
+NAMES = (*PRESETS, COMPACT)
+
+
 def choose_preset(
     found: DataProfile, *, num_items: int, name: str | None = None, seed: int = 0
 ) -> Preset:
     """Return the preset for the kind of data found, or the one called `name`.
 
-    ValueError for an unknown name.
+    "compact" is the one for the data, trained sparsely by units. ValueError for an unknown name.
     """
+    if name == COMPACT:
+        preset = choose_preset(found, num_items=num_items, seed=seed)
+        return replace(
+            preset,
+            name=COMPACT,
+            reason=f"asked for; {found.kind} data",
+            train=replace(preset.train, sparse=_COMPACT),
+        )
     if name is None:
         name, reason = found.kind, f"chosen for {found.kind} data"
     elif name in PRESETS:
         reason = "asked for"
     else:
-        raise ValueError(f"preset {name!r} is unknown; known are {', '.join(PRESETS)}")
+        raise ValueError(f"preset {name!r} is unknown; known are {', '.join(NAMES)}")
     axes, train = PRESETS[name]
     return Preset(
         name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_name_overrules_the_data(name: str) -> None:
     preset = choose_preset(found("small"), num_items=20, name=name)
     assert preset.name == name
     assert preset.reason == "asked for"
+
+
+@pytest.mark.parametrize("kind", ["small", "session-like", "long-history"])
+def test_compact_is_the_datas_own_preset_with_a_quarter_of_the_units(kind: Kind) -> None:
+    own = choose_preset(found(kind), num_items=20, seed=3)
+    preset = choose_preset(found(kind), num_items=20, name="compact", seed=3)
+    assert preset.name == "compact"
+    assert preset.supernet == own.supernet
+    sparse = preset.train.sparse
+    assert sparse is not None
+    assert (sparse.density, sparse.granularity, sparse.masks) == (0.25, "unit", True)
+    assert replace(preset.train, sparse=None) == own.train
+    assert f"asked for; {kind} data" in preset.summary()
+    assert "25% of the weights by unit" in preset.summary()
 
 
 def test_unknown_name_is_refused_and_the_known_are_listed() -> None:
