@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from models.config import Submodel
 
 LENGTH_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
+@cache
 def padded_length(length: int, max_length: int) -> int:
     """Return the length a history of `length` items is padded to: the next bucket.
 

@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import ModelProto
 
 from models.arrays import Floats, Ids
@@ -25,7 +24,7 @@ from models.backbone.transformer.graph import write as write_transformer
 from models.backbone.transformer.layers import TransformerNewest
 from models.body import Body, TorchBody
 from models.network import NetworkWeights
-from models.onnx_graph import Graph
+from models.onnx_graph import Graph, session
 
 log = logging.getLogger(__name__)
 
@@ -41,22 +40,14 @@ class OnnxBody:
     """Runs a submodel on the calling thread alone; no thread of its own is started."""
 
     def __init__(self, weights: NetworkWeights) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_mem_pattern = False  # it remembers shapes, and here they vary
         newest = weights.layers.newest()
         self._feed = newest.feed  # a Transformer's lets go of the folded products
-        self._session = onnxruntime.InferenceSession(
-            build_graph(weights, newest).SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        self._session = session(build_graph(weights, newest))
+        self._outputs = [one.name for one in self._session.get_outputs()]
 
     def __call__(self, embedded_BLE: Floats, lengths_B: Ids) -> Floats:
         """Return query_BE float32; see `Body`."""
-        query_BE: Floats = self._session.run(None, self._feed(embedded_BLE, lengths_B))[0]
+        query_BE: Floats = self._session.run(self._outputs, self._feed(embedded_BLE, lengths_B))[0]
         return query_BE
 
 

@@ -27,10 +27,12 @@ from models.cost import (
     scoring_flops,
 )
 from models.density import density
+from models.histories import Histories, History
 from models.lengths import buckets, check_length, padded_length
 from models.memory import TransitionMemory
 from models.memory_lookup import Additions, MemoryLookup, newest
 from models.onnx_body import checked_body
+from models.product import Product, make_product
 from models.router import (
     NEWEST,
     ItemView,
@@ -65,12 +67,8 @@ class Ranker:
         self.served = tuple(served)
         self.router = router.eval() if router is not None else None
         self.table = supernet.item_table.detach()
-        tables: dict[int, ItemTable] = {}
-        # Copies of a large table would cost more memory than they save, and so would those of
-        # one that was made small.
-        small = self.config.table is not None
-        if len(self.table) >= INDEX_FROM_ROWS or small:
-            tables = {one.emb_width: self.table.slice(one.emb_width) for one in self.served}
+        # Views: what a small catalog is scored by has a packed copy of its own.
+        tables = {one.emb_width: self.table.slice(one.emb_width) for one in self.served}
         # Submodels that differ in what they read alone share everything else.
         slices = {one.slice: extract(supernet, one.slice, tables=tables) for one in self.served}
         bodies = {one: checked_body(weights) for one, weights in slices.items()}
@@ -79,7 +77,6 @@ class Ranker:
         self.density = density(supernet)
         self.body_bytes = sum(weights.body_bytes() for weights in slices.values())
         """Bytes of the extracted bodies, all submodels together."""
-        self._tables = tables
         self.tokens = {
             weights.submodel.emb_width: weights.tokens
             for weights in self._weights
@@ -88,9 +85,11 @@ class Ranker:
         """The tail blocks' tokens by embedding width; empty without a two-level head."""
         for one in self.served:
             check_length(one, self.config.max_length)
-        self._positions = [
-            None if weights.positions_LE is None else weights.positions_LE.numpy()
-            for weights in self._weights
+        self._positions: list[Floats] = [
+            np.empty((0, one.emb_width), dtype=np.float32)
+            if weights.positions_LE is None
+            else weights.positions_LE.numpy()
+            for one, weights in zip(self.served, self._weights, strict=True)
         ]
         window = backbone_of(self.config).window
         most = self.config.max_length
@@ -98,8 +97,9 @@ class Ranker:
         self.gains_S = np.array([float(weights.memory_gain) for weights in self._weights], "f4")
         self._look_up = RowLookup(self.table)
         self.item_bias_V = self._weights[-1].item_bias_V
+        self._products = self._make_products()
         self._lookup = MemoryLookup(memory) if memory is not None else None
-        self._view = ItemView(self.table, memory, live=small)
+        self._view = ItemView(self.table, memory, live=self.config.table is not None)
         self._router_forward = RouterForward(router) if router is not None else None
         self._memory_flops = memory.flops() if memory is not None else 0
         self.buckets = buckets(self.config.max_length)
@@ -118,17 +118,17 @@ class Ranker:
             for length in self.buckets
         }
         full = self.full_cost(self.config.max_length).total
-        self._buckets_N = np.array(self.buckets)
-        self.cost_ratio_NS = np.array(
+        self._cost_ratio_LS = np.array(
             [
                 [
-                    (self._costs[place, length].total + self._router_flops) / full
+                    (self._costs[place, self.bucket(length)].total + self._router_flops) / full
                     for place in range(len(self.served))
                 ]
-                for length in self.buckets
+                for length in (1, *range(1, self.config.max_length + 1))
             ],
             dtype=np.float32,
         )
+        """Row n is of histories of n items; there are none of 0."""
 
     def with_table(self, table: ItemTable, item_bias_V: Tensor) -> Ranker:
         """Return a ranker with the same bodies over another table of as many rows and columns.
@@ -137,9 +137,9 @@ class Ranker:
         """
         other = copy.copy(self)
         other.table = table.detach().contiguous()
-        other._tables = {width: other.table.slice(width) for width in self._tables}
         other._look_up = RowLookup(other.table)
         other.item_bias_V = item_bias_V.detach()
+        other._products = other._make_products()
         return other
 
     def bucket(self, length: int) -> int:
@@ -167,7 +167,7 @@ class Ranker:
         `recent_BW` int64: the NEWEST newest items, newest first, padded with 0; `lengths_B`
         int64 counts the items the network reads, 1..max_length.
         """
-        return features(self._view(recent_BW), recent_BW, lengths_B, self.config.max_length)
+        return features(self._view(recent_BW), lengths_B, self.config.max_length)
 
     def quality(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
         """Return quality_BS float32: what the router expects of each served submodel, 0..1."""
@@ -176,7 +176,7 @@ class Ranker:
 
     def cost_ratios(self, lengths_B: Ids | Tensor) -> Floats:
         """Return cost_BS: total FLOPs, router charged, over the full network's at full length."""
-        return self.cost_ratio_NS[np.searchsorted(self._buckets_N, lengths_B)]
+        return self._cost_ratio_LS[lengths_B]
 
     def route(self, recent_BW: Ids, lengths_B: Ids, price: float) -> Ids:
         """Return the place in `served` of every history's submodel, (B,) int64; deterministic."""
@@ -190,37 +190,23 @@ class Ranker:
         reads = min(self._reads[place], item_ids_BL.shape[1])
         if reads < item_ids_BL.shape[1]:
             item_ids_BL, lengths_B = cut(item_ids_BL, lengths_B, reads)
-        # Whole rows first: a lookup in a view would copy the table.
-        embedded_BLE = self._look_up(item_ids_BL)[..., : self.served[place].emb_width]
-        positions_LE = self._positions[place]
-        if positions_LE is not None:
-            embedded_BLE = embedded_BLE + positions_LE[: item_ids_BL.shape[1]]
+        embedded_BLE = self._look_up.embed(item_ids_BL, self._positions[place])
         return self._bodies[place](embedded_BLE, lengths_B)
 
-    def score_into(
-        self, scores_BV: Floats, query_BE: Floats, gains_B: Floats, recent_BW: Ids
-    ) -> None:
-        """Write every row's score, memory added, into `scores_BV`; padding's row gets -inf.
+    def scores(self, query_BE: Floats, gains_B: Floats, recent_BW: Ids) -> Floats:
+        """Return scores_BV float32 of every row, memory added; padding's row is -inf.
 
-        `scores_BV` is float32 and contiguous and may have more columns than the catalog has rows;
-        those are left alone. Queries may come from any submodels of one embedding width, each
-        with its gain; `recent_BW` int64 is the memory's window, newest item first, 0 where there
-        are fewer.
+        Queries may come from any submodels of one embedding width, each with its gain; `recent_BW`
+        int64 is the memory's window, newest item first, 0 where there are fewer.
         """
-        bonus = None
+        scores_BV = self._products[query_BE.shape[1]](query_BE)
         if self._lookup is not None:
-            bonus = self._lookup.bonus(recent_BW, gains_B, scores_BV)
-        table, tokens = self._tables[query_BE.shape[1]], self.tokens.get(query_BE.shape[1])
-        scores, query = torch.from_numpy(scores_BV), torch.from_numpy(query_BE)
-        table.score_into(scores, query, self.item_bias_V)
-        if tokens is not None:
-            tokens.shift_into(table, scores, query)
-        if bonus is not None:
-            bonus.add_to(scores_BV.reshape(-1))
+            self._lookup.add_to(scores_BV, recent_BW, gains_B)
         scores_BV[:, 0] = -np.inf
+        return scores_BV
 
     def additions(self, recent_BW: Ids, gains_B: Floats) -> list[Additions]:
-        """Return what the memory adds to each history's scores; see `score_into`.
+        """Return what the memory adds to each history's scores; see `scores`.
 
         Only for a ranker with a memory, that is with a `window`.
         """
@@ -229,11 +215,20 @@ class Ranker:
 
     def score(self, place: int, query_BE: Floats, item_ids_BL: Ids, lengths_B: Ids) -> Tensor:
         """Return scores_BV float32 of every row, memory added; padding's row is -inf."""
-        scores_BV = np.empty((len(query_BE), self.config.num_items + 1), dtype=np.float32)
         gains_B = np.full(len(query_BE), self.gains_S[place], dtype=np.float32)
-        window_BW = newest(item_ids_BL, lengths_B, self.window)
-        self.score_into(scores_BV, query_BE, gains_B, window_BW)
-        return torch.from_numpy(scores_BV)
+        recent_BW = newest(item_ids_BL, lengths_B, self.window)
+        return torch.from_numpy(self.scores(query_BE, gains_B, recent_BW))
+
+    def _make_products(self) -> dict[int, Product]:
+        """Return the product of every served width; large tables and small-made ones stay alone."""
+        packed = len(self.table) < INDEX_FROM_ROWS and self.config.table is None
+        widths = {one.emb_width for one in self.served}
+        return {
+            width: make_product(
+                self.table.slice(width), self.item_bias_V, self.tokens.get(width), packed=packed
+            )
+            for width in widths
+        }
 
     @property
     def window(self) -> int:
@@ -248,24 +243,14 @@ def cut(item_ids_BL: Ids, lengths_B: Ids, length: int) -> tuple[Ids, Ids]:
     return newest_BL, np.minimum(lengths_B, length)
 
 
-def stack(histories: Sequence[Sequence[int] | Ids], length: int) -> tuple[Ids, Ids]:
+def stack(histories: Sequence[History], length: int) -> tuple[Ids, Ids]:
     """Return (item_ids_BL, lengths_B) int64 of the newest `length` items of each, right-padded."""
-    item_ids_BL = np.zeros((len(histories), length), dtype=np.int64)
-    lengths_B = np.empty(len(histories), dtype=np.int64)
-    for place, history in enumerate(histories):
-        count = min(len(history), length)
-        item_ids_BL[place, :count] = history[-length:]
-        lengths_B[place] = count
-    return item_ids_BL, lengths_B
+    return Histories(histories).stack(length)
 
 
-def recent(histories: Sequence[Sequence[int] | Ids], window: int = NEWEST) -> Ids:
+def recent(histories: Sequence[History], window: int = NEWEST) -> Ids:
     """Return the newest `window` items of each history, newest first, 0 where there are fewer."""
-    recent_BW = np.zeros((len(histories), window), dtype=np.int64)
-    if window:
-        for place, history in enumerate(histories):
-            recent_BW[place, : min(len(history), window)] = history[: -window - 1 : -1]
-    return recent_BW
+    return Histories(histories).newest(window)
 
 
 def load_ranker(

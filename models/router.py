@@ -98,39 +98,19 @@ class ItemView:
         return seen
 
 
-def features(stats_BWG: Floats, recent_BW: Ids, lengths_B: Ids, max_length: int) -> Floats:
+def features(stats_BWG: Floats, lengths_B: Ids, max_length: int) -> Floats:
     """Return the router's view of histories, (B, ROUTER_FEATURES) float32.
 
-    `recent_BW` int64 holds the NEWEST newest items, newest first, 0 where there are fewer, at
-    least one; `stats_BWG` is what an `ItemView` sees of them. The view: length, the newest item's
-    statistics, the mean over the newest ten, how alike these are, and the newest item's and the
-    mean table prefix. Depends on no other history of the batch.
+    `stats_BWG` is what an `ItemView` sees of the NEWEST newest items, newest first, zeros where
+    there are fewer; `lengths_B` int64 counts the items the network reads, at least one. The view:
+    length, the newest item's statistics, the mean over the newest ten, how alike these are, and the
+    newest item's and the mean table prefix. Depends on no other history of the batch.
     """
-    count_B1 = np.minimum(lengths_B, recent_BW.shape[1]).astype(np.float32)[:, None]
-    newest_BG = stats_BWG[:, 0]
-    mean_BG = stats_BWG.sum(axis=1) / count_B1
-    apart_BW = (stats_BWG[:, :, 0] - mean_BG[:, :1]) * (recent_BW > 0)
-    prefix_BWT = stats_BWG[:, :, ITEM_STATISTICS:]
-    newest_BT, mean_BT = newest_BG[:, ITEM_STATISTICS:], mean_BG[:, ITEM_STATISTICS:]
-    mean_norm_B = _norms(mean_BT)
+    from models.kernels import routing
+
     out_BC = np.empty((len(lengths_B), ROUTER_FEATURES), dtype=np.float32)
-    out_BC[:, 0] = np.log1p(lengths_B) / math.log1p(max_length)
-    out_BC[:, 1] = lengths_B / max_length
-    out_BC[:, 2] = _norms(apart_BW) / np.sqrt(count_B1[:, 0])
-    out_BC[:, 3] = mean_norm_B / np.maximum(_norms(prefix_BWT).sum(axis=1) / count_B1[:, 0], _TINY)
-    out_BC[:, 4] = np.einsum("bt,bt->b", newest_BT, mean_BT) / (
-        np.maximum(_norms(newest_BT), _TINY) * np.maximum(mean_norm_B, _TINY)
-    )
-    width = newest_BG.shape[1]
-    out_BC[:, 5 : 5 + width] = newest_BG
-    out_BC[:, 5 + width :] = mean_BG
+    routing.features(stats_BWG, lengths_B, max_length, ITEM_STATISTICS, _TINY, out_BC)
     return out_BC
-
-
-def _norms(vectors: Floats) -> Floats:
-    """Return the Euclidean norm over the last axis."""
-    norms: Floats = np.sqrt(np.einsum("...t,...t->...", vectors, vectors))
-    return norms
 
 
 class Router(nn.Module):
@@ -160,29 +140,27 @@ class Router(nn.Module):
 class RouterForward:
     """A router's forward pass on plain arrays: equal to the module's, without its overhead.
 
-    The weights are the module's own memory.
+    The weights are the module's own memory. A history's quality depends on no other of the batch.
     """
 
     def __init__(self, router: Router) -> None:
+        from models.kernels import routing
+
+        self._kernel = routing.forward
         arrays = {name: tensor.numpy() for name, tensor in router.state_dict().items()}
-        self._mean_C = arrays["feature_mean"]
-        self._scale_C = arrays["feature_scale"]
-        self._hidden_CR = arrays["hidden.weight"].T
-        self._hidden_bias_R = arrays["hidden.bias"]
-        self._output_RS = arrays["output.weight"].T
-        self._output_bias_S = arrays["output.bias"]
+        self._weights = tuple(
+            arrays[name]
+            for name in (
+                *("feature_mean", "feature_scale"),
+                *("hidden.weight", "hidden.bias", "output.weight", "output.bias"),
+            )
+        )
+        self._submodels = len(arrays["output.bias"])
 
     def __call__(self, features_BC: Floats) -> Floats:
         """Return quality_BS, float32."""
-        standard_BC = (features_BC - self._mean_C) / self._scale_C
-        np.minimum(
-            np.maximum(standard_BC, -FEATURE_LIMIT, out=standard_BC), FEATURE_LIMIT, out=standard_BC
-        )
-        hidden_BR = standard_BC @ self._hidden_CR
-        hidden_BR += self._hidden_bias_R
-        np.maximum(hidden_BR, np.float32(0), out=hidden_BR)
-        quality_BS: Floats = hidden_BR @ self._output_RS
-        quality_BS += self._output_bias_S
+        quality_BS: Floats = np.empty((len(features_BC), self._submodels), dtype=np.float32)
+        self._kernel(features_BC, *self._weights, FEATURE_LIMIT, quality_BS)
         return quality_BS
 
 

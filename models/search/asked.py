@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from models.search.contract import Found, Wanted
 from models.search.exact import Floats, Rows
 from models.search.part import PartSearch
-from models.search.rows import handled, to_check
+from models.search.rows import split
 from models.search.task import Task
 
 Doubles = NDArray[np.float64]
@@ -19,8 +19,7 @@ class Asked:
 
     def __init__(self, wanted: Wanted) -> None:
         self._k = wanted.k
-        self._rows, self._bonus = to_check(wanted)
-        self._handled = handled(wanted)
+        self._rows, self._bonus, self._handled = split(wanted)
         self._allowed = wanted.allowed_V
         self.only_checks = wanted.candidates is not None
         nothing = np.empty(0, dtype=np.float64)

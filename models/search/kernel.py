@@ -31,7 +31,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from models.search.compiled import compiled
+from models.kernels.compiled import compiled
+from models.kernels.heap import offer, sort
 
 SLACK = 2e-6
 _GROUP = 32  # rows judged together: short, so that few are looked at for another's sake
@@ -42,7 +43,6 @@ _TABLE = numba.types.Array(numba.float32, 2, "C", readonly=True)
 _CODES = numba.types.Array(numba.uint8, 3, "C", readonly=True)
 _MASKS = numba.types.Array(numba.boolean, 2, "C", readonly=True)
 _ROWS = numba.types.Array(numba.int64, 1, "C", readonly=True)
-_QUERY = numba.types.Array(numba.float64, 1, "C", readonly=True)
 _QUERIES = numba.types.Array(numba.float64, 2, "C", readonly=True)
 _LEVELS = numba.types.Array(numba.int16, 3, "C", readonly=True)
 
@@ -61,56 +61,29 @@ def _exact(table_VE, row, query_E, bias, bonus, work_E):  # type: ignore[no-unty
     return np.float32((work_E[0] + np.float64(bias)) + np.float64(bonus))
 
 
-@numba.njit(nogil=True)
-def _worse(score, row, other_score, other_row):  # type: ignore[no-untyped-def]
-    return score < other_score or (score == other_score and row > other_row)
-
-
-@numba.njit(nogil=True)
-def _offer(scores_H, rows_H, size, score, row):  # type: ignore[no-untyped-def]
-    """Put a row into the heap of the best (its worst on top) if it belongs; return the size."""
-    if not np.isfinite(score):
-        return size
-    place = 0
-    if size < len(scores_H):
-        place = size
-        size += 1
-        while place > 0:
-            parent = (place - 1) // 2
-            if not _worse(score, row, scores_H[parent], rows_H[parent]):
-                break
-            scores_H[place], rows_H[place] = scores_H[parent], rows_H[parent]
-            place = parent
-    elif not _worse(scores_H[0], rows_H[0], score, row):
-        return size
-    else:
-        while True:
-            child = 2 * place + 1
-            if child >= size:
-                break
-            if child + 1 < size and _worse(
-                scores_H[child + 1], rows_H[child + 1], scores_H[child], rows_H[child]
-            ):
-                child += 1
-            if not _worse(scores_H[child], rows_H[child], score, row):
-                break
-            scores_H[place], rows_H[place] = scores_H[child], rows_H[child]
-            place = child
-    scores_H[place], rows_H[place] = score, row
-    return size
-
-
-@compiled(_I8(_TABLE, _FLOATS, _QUERY, _ROWS, _FLOATS, numba.float32[::1], _I8[::1], _I8))
+@compiled(
+    numba.void(
+        *(_TABLE, _FLOATS, _QUERIES, _ROWS, _FLOATS, _ROWS),
+        *(numba.float32[:, ::1], _I8[:, ::1], _ROWS, _I8[:, ::1]),
+    )
+)
 def check(  # type: ignore[no-untyped-def]
-    table_VE, bias_V, query_E, rows_N, bonus_N, heap_score, heap_row, size
+    table_VE, bias_V, query_QE, rows_N, bonus_N, bounds_Q, scores_QH, rows_QH, k_Q, counts_Q3
 ):
-    """Offer these rows, exactly scored, to the heap of `size` entries; return its new size."""
-    work_E = np.empty(len(query_E), dtype=np.float64)
-    for n in range(len(rows_N)):
-        row = rows_N[n]
-        score = _exact(table_VE, row, query_E, bias_V[row], bonus_N[n], work_E)
-        size = _offer(heap_score, heap_row, size, score, row)
-    return size
+    """Offer rows, exactly scored, to each query's heap of `k_Q[q]` entries; start its counts.
+
+    Query q has `rows_N[bounds_Q[q]:bounds_Q[q + 1]]`. `counts_Q3`: see `scan`.
+    """
+    work_E = np.empty(query_QE.shape[1], dtype=np.float64)
+    for q in range(len(k_Q)):
+        scores_H, rows_H, size = scores_QH[q, : k_Q[q]], rows_QH[q, : k_Q[q]], 0
+        for n in range(bounds_Q[q], bounds_Q[q + 1]):
+            row = rows_N[n]
+            score = _exact(table_VE, row, query_QE[q], bias_V[row], bonus_N[n], work_E)
+            size = offer(scores_H, rows_H, size, score, row)
+        counts_Q3[q, 0] = size
+        counts_Q3[q, 1] = 0
+        counts_Q3[q, 2] = bounds_Q[q + 1] - bounds_Q[q]
 
 
 @numba.njit(nogil=True)
@@ -197,7 +170,7 @@ def _judge(  # type: ignore[no-untyped-def]
                 continue
             counts_3[2] += 1
             score = _exact(table_VE, row, query_E, bias_V[row], np.float32(0.0), work_E)
-            counts_3[0] = _offer(scores_H, rows_H, counts_3[0], score, row)
+            counts_3[0] = offer(scores_H, rows_H, counts_3[0], score, row)
             bar = _bar(scores_H, counts_3[0], len(scores_H), terms_6[5])
             least = _least_sum(bar, scale_K[block], bias_K[block], delta, half, spread)
     bar_Q[q] = bar
@@ -215,7 +188,7 @@ def scan(  # type: ignore[no-untyped-def]
     query_QE, levels_QP2, terms_Q6, allowed_MV, mask_Q, handled_N, handled_Q,
     scores_QH, rows_QH, k_Q, counts_Q3,
 ):  # fmt: skip
-    """Offer every row that could win to its query's heap.
+    """Offer every row that could win to its query's heap, and order the heaps, best first.
 
     `levels_QP2`: for each byte row what its whole byte and its upper half are multiplied by, and
     last the start of the sum. `terms_Q6`: delta, |q|, delta * |f|, delta * |k|, half of sum k, the
@@ -256,3 +229,5 @@ def scan(  # type: ignore[no-untyped-def]
                 query_QE[q], terms_Q6[q], allowed_MV, mask_Q[q], handled_N, handled_Q[q + 1],
                 scores_QH[q, : k_Q[q]], rows_QH[q, : k_Q[q]], counts_Q3[q], bar_Q, next_Q, work_E,
             )  # fmt: skip
+    for q in range(len(k_Q)):
+        sort(scores_QH[q], rows_QH[q], counts_Q3[q, 0])

@@ -123,9 +123,12 @@ class PartSearch:
         """Return the best rows of each query."""
         answers: dict[int, Found] = {}
         if self._scan is not None:
-            covered = [place for place, one in enumerate(query_BR) if self._scan.covers(one)]
+            ready = self._scan.integers(query_BR)
+            covered = np.flatnonzero(ready.covered_Q).tolist()
+            if len(covered) == len(tasks):
+                return self._scan.top(ready, tasks)
             if covered:
-                found = self._scan.top(query_BR[covered], [tasks[place] for place in covered])
+                found = self._scan.top(ready.only(covered), [tasks[place] for place in covered])
                 answers.update(zip(covered, found, strict=True))
         rest = [place for place in range(len(tasks)) if place not in answers]
         if rest:

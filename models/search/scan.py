@@ -5,20 +5,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.search import kernel
 from models.search.contract import Found
-from models.search.exact import Floats, best
+from models.search.exact import Floats, Rows
 from models.search.quantise import quantise
+from models.search.queries import integers
 from models.search.task import Task
 
-_MOST_LEVELS = 4095  # 8 * this is the largest sum that 16 bits hold
-_LEAST_DELTA = 1e-30
-_LARGEST = 1e30
 _NO_MASKS: NDArray[np.bool_] = np.empty((0, 0), dtype=np.bool_)
+_NO_INTEGERS = (np.empty((0, 0)), np.empty((0, 0, 2), dtype=np.int16), np.empty((0, 6)))
+
+
+class Integers(NamedTuple):
+    """A batch of queries in float64, with the kernel's `levels` and `terms`."""
+
+    query_QE: NDArray[np.float64]
+    levels_QP2: NDArray[np.int16]
+    terms_Q6: NDArray[np.float64]
+    covered_Q: NDArray[np.bool_]
+    """Whether the scan's arithmetic holds for a query, by its width and its magnitude."""
+
+    def only(self, places: Sequence[int]) -> Integers:
+        """Return those queries, in this order."""
+        return Integers(
+            self.query_QE[places],
+            self.levels_QP2[places],
+            self.terms_Q6[places],
+            self.covered_Q[places],
+        )
 
 
 class NibbleScan:
@@ -36,85 +56,64 @@ class NibbleScan:
         """Resident bytes of the index."""
         return self._index.num_bytes
 
-    def covers(self, query_E: Floats) -> bool:
-        """Say whether the scan's arithmetic holds for this query: its width and its magnitude."""
-        index = self._index
-        if len(query_E) not in index.widths:
-            return False
-        norm = float(np.linalg.norm(query_E.astype(np.float64)))
-        reach = norm * float(self._norm_max[index.widths.index(len(query_E))]) + self._bias_max
-        delta = self._delta(query_E.astype(np.float64) * index.column_scale_E[: len(query_E)])
-        return reach < _LARGEST and _LEAST_DELTA <= delta < _LARGEST
-
-    def top(self, query_QE: Floats, tasks: Sequence[Task]) -> list[Found]:
-        """Return the k best rows of each query; every query must be one that `covers` accepts."""
-        index = self._index
+    def integers(self, query_QE: Floats) -> Integers:
+        """Return the queries as the scan reads them."""
         queries, width = query_QE.shape
+        if width not in self._index.widths:
+            return Integers(*_NO_INTEGERS, np.zeros(queries, dtype=np.bool_))
+        ready = Integers(
+            query_QE.astype(np.float64),
+            np.empty((queries, (width + 1) // 2 + 1, 2), dtype=np.int16),
+            np.empty((queries, 6)),
+            np.empty(queries, dtype=np.bool_),
+        )
+        norm_most = float(self._norm_max[self._index.widths.index(width)])
+        scales_E = self._index.column_scale_E
+        integers(
+            ready.query_QE, scales_E, norm_most, self._bias_max, ready.levels_QP2, ready.terms_Q6,
+            ready.covered_Q,
+        )  # fmt: skip
+        return ready
+
+    def top(self, ready: Integers, tasks: Sequence[Task]) -> list[Found]:
+        """Return the k best rows of each query; every query must be covered."""
+        index = self._index
+        queries, width = ready.query_QE.shape
         place = index.widths.index(width)
-        query = query_QE.astype(np.float64)
         k_Q = np.array([min(task.k, len(self._bias)) for task in tasks])
         scores = np.empty((queries, k_Q.max()), dtype=np.float32)
         rows = np.empty((queries, k_Q.max()), dtype=np.int64)
-        counts = np.zeros((queries, 3), dtype=np.int64)
-        terms = np.empty((queries, 6))
-        levels = np.empty((queries, (width + 1) // 2 + 1, 2), dtype=np.int16)
-        for q, (task, k) in enumerate(zip(tasks, k_Q, strict=True)):
-            terms[q] = self._prepare(query[q], levels[q])
-            counts[q, 0] = kernel.check(
-                self._table, self._bias, query[q], task.rows, task.bonus,
-                scores[q, :k], rows[q, :k], 0,
-            )  # fmt: skip
-            counts[q, 2] = len(task.rows)
+        counts = np.empty((queries, 3), dtype=np.int64)
+        own_N, bounds_Q = _joined([task.rows for task in tasks])
+        bonus_N = np.concatenate([task.bonus for task in tasks])
+        kernel.check(
+            self._table, self._bias, ready.query_QE, own_N, bonus_N, bounds_Q,
+            scores, rows, k_Q, counts,
+        )  # fmt: skip
         masks, mask_Q = _stacked([task.allowed_V for task in tasks])
         kernel.scan(
             index.codes_KPR, index.row_scale_V, index.scale_K, index.error_WK[place],
             index.length_WK[place], index.norm_WK[place], index.bias_K, self._table, self._bias,
-            query, levels, terms, masks, mask_Q,
-            np.concatenate([task.handled for task in tasks]),
-            np.cumsum([0, *(len(task.handled) for task in tasks)]),
-            scores, rows, k_Q, counts,
+            ready.query_QE, ready.levels_QP2, ready.terms_Q6, masks, mask_Q,
+            *_joined([task.handled for task in tasks]), scores, rows, k_Q, counts,
         )  # fmt: skip
-        answers = []
-        for q, (size, scanned, checked) in enumerate(counts.tolist()):
-            best_rows, best_scores = best(scores[q, :size], rows[q, :size], size)
-            answers.append(
-                Found(
-                    rows=best_rows,
-                    scores=best_scores,
-                    scanned=scanned,
-                    checked=checked,
-                    multiply_adds=width * (scanned + checked),
-                )
-            )
-        return answers
-
-    def _prepare(self, query_E: NDArray[np.float64], levels_P2: NDArray[np.int16]) -> list[float]:
-        """Write the query's integers as the kernel reads them; return its terms."""
-        width = len(query_E)
-        scaled = query_E * self._index.column_scale_E[:width]
-        delta = self._delta(scaled)
-        whole = np.zeros(width + width % 2)
-        whole[:width] = np.rint(scaled / delta)
-        rest = scaled / delta - whole[:width]
-        # A byte is low + 16 * high. low * k0 + high * k1 = byte * k0 + high * (k1 - 16 * k0), and
-        # arithmetic modulo 2^16 forgives what does not fit.
-        pairs = whole.astype(np.int64).reshape(-1, 2)
-        levels_P2[:-1, 0] = pairs[:, 0]
-        levels_P2[:-1, 1] = (pairs[:, 1] - 16 * pairs[:, 0]).astype(np.int16)
-        levels_P2[-1] = -8 * pairs.sum()
         return [
-            delta,
-            float(np.linalg.norm(query_E)),
-            delta * float(np.linalg.norm(rest)),
-            delta * float(np.linalg.norm(whole)),
-            0.5 * float(whole.sum()),
-            kernel.SLACK * self._bias_max + 1e-40,
+            Found(
+                rows=best_rows[:size],
+                scores=best_scores[:size],
+                scanned=scanned,
+                checked=checked,
+                multiply_adds=width * (scanned + checked),
+            )
+            for best_rows, best_scores, (size, scanned, checked) in zip(
+                rows.tolist(), scores.tolist(), counts.tolist(), strict=True
+            )
         ]
 
-    @staticmethod
-    def _delta(scaled_E: NDArray[np.float64]) -> float:
-        total = float(np.abs(scaled_E).sum())
-        return total / (_MOST_LEVELS - len(scaled_E) / 2) if total else 1.0
+
+def _joined(parts: Sequence[Rows]) -> tuple[Rows, Rows]:
+    """Return the arrays one after another, and their bounds."""
+    return np.concatenate(parts), np.array([0, *accumulate(map(len, parts))])
 
 
 def _stacked(

@@ -1,6 +1,7 @@
 """Rows to embeddings on plain arrays, for serving: `ItemTable.embed` with less around it."""
 
-# V catalog rows with padding, E embedding width, N rows of a part, R numbers of its rows
+# V catalog rows with padding, E embedding width, D leading columns, N rows of a part, R numbers of
+# its rows
 
 from __future__ import annotations
 
@@ -20,6 +21,9 @@ class RowLookup:
     """
 
     def __init__(self, table: ItemTable) -> None:
+        from models.kernels.histories import embed
+
+        self._embed = embed
         self._emb_width = table.emb_width
         self._dense_VE: Floats | None = table.dense().numpy() if table.is_dense else None
         self._stops = np.array([part.stop for part in table.parts])
@@ -31,6 +35,21 @@ class RowLookup:
             )
             for part in table.parts
         ]
+
+    def embed(self, ids_BL: Ids, positions_LD: Floats) -> Floats:
+        """Return embedded_BLD float32: each item's leading columns plus its position's.
+
+        `ids_BL` int64, contiguous; no positions are an array of none of them, (0, D).
+        """
+        length, width = ids_BL.shape[1], positions_LD.shape[1]
+        if self._dense_VE is not None:
+            embedded_BLD: Floats = np.empty((*ids_BL.shape, width), dtype=np.float32)
+            self._embed(self._dense_VE, positions_LD, ids_BL, embedded_BLD)
+            return embedded_BLD
+        embedded_BLD = self(ids_BL)[..., :width]
+        if len(positions_LD):
+            embedded_BLD += positions_LD[:length]
+        return embedded_BLD
 
     def __call__(self, ids: Ids) -> Floats:
         """Return the embeddings."""

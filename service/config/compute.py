@@ -17,7 +17,7 @@ class Compute(Section):
         Field(
             ge=1,
             le=256,
-            description="Threads that scoring the catalog may use; a network's layers use one.",
+            description="Threads for the little that torch multiplies; all else runs on one.",
         ),
     ] = 1
     max_batch: Annotated[int, Field(ge=1, le=1024, description="Most queries in one batch.")] = 16

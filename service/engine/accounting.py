@@ -24,7 +24,7 @@ class GroupCost:
 
     submodel: str
     members: tuple[int, ...]
-    """Places of its queries in the batch."""
+    """Places of its queries among the rankings."""
     cpu_seconds: Mapping[Part, float]
     """Thread CPU seconds of `encoder` and `scoring`."""
 
@@ -78,11 +78,13 @@ class Accounting:
         cpu[EVERY_SUBMODEL, "router"] = router_cpu_seconds
         flops[EVERY_SUBMODEL, "router"] = sum(ranking.flops.router for ranking in rankings)
         for group in groups:
+            members = [rankings[place] for place in group.members]
+            name = group.submodel
+            flops[name, "encoder"] += sum([one.flops.encoder for one in members])
+            flops[name, "scoring"] += sum([one.flops.scoring for one in members])
             for part in _NETWORK:
-                members = [rankings[place] for place in group.members]
-                flops[group.submodel, part] += sum(getattr(one.flops, part) for one in members)
-                cpu[group.submodel, part] += group.cpu_seconds[part]
-                if group.submodel == self._full:
+                cpu[name, part] += group.cpu_seconds[part]
+                if name == self._full:
                     # Per planned FLOP, for that is what is asked of `predict`: a search of the
                     # catalog may have needed fewer.
                     planned = sum(getattr(one.flops_full, part) for one in members)

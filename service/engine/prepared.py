@@ -45,6 +45,12 @@ class Prepared:
         """Return the candidates as a set; None when every row is one."""
         return None if self.candidates is None else set(self.candidates.tolist())
 
+    def closed_rows(self) -> Rows:
+        """Return the rows that the query or the blocklist excludes, perhaps several times."""
+        if self.blocked is None:
+            return self.excluded
+        return np.concatenate((self.excluded, self.blocked.rows))
+
     def open_rows(self) -> Mask | None:
         """Return which rows blocklist and filter leave; None when all."""
         if self.blocked is None or self.allowed is None:
@@ -84,21 +90,12 @@ def prepare(
     )
 
 
-def close_ineligible(scores_BV: Floats, batch: Sequence[Prepared]) -> None:
-    """Set every score to -inf whose row may not answer its query, in place.
-
-    `scores_BV` is contiguous and has at least as many columns as the catalog has rows.
-    """
-    columns = scores_BV.shape[1]
-    closed: list[Rows] = []
+def keep_eligible(scores_BV: Floats, batch: Sequence[Prepared]) -> None:
+    """Set scores to -inf, in place, whose rows are no candidates or do not pass the filter."""
     for place, one in enumerate(batch):
         if one.candidates is not None:
             kept = scores_BV[place, one.candidates]
             scores_BV[place] = -np.inf
             scores_BV[place, one.candidates] = kept
         if one.allowed is not None:
-            np.copyto(scores_BV[place, : len(one.allowed)], -np.inf, where=~one.allowed)
-        closed.append(one.excluded + place * columns)
-        if one.blocked is not None:
-            closed.append(one.blocked.rows + place * columns)
-    scores_BV.reshape(-1)[np.concatenate(closed)] = -np.inf
+            np.copyto(scores_BV[place], -np.inf, where=~one.allowed)

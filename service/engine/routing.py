@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.ranker import Ranker, recent
-from models.router import choose_places
+from models.arrays import Ids
+from models.ranker import Ranker
+from models.router import NEWEST, choose_places
 from service.engine.contract import Price
 from service.engine.prepared import Prepared
 
@@ -45,10 +46,13 @@ class Dispatcher:
         self._routable_S = None if routable_S.all() else routable_S
         self._full = {bucket: ranker.full_cost(bucket).total for bucket in ranker.buckets}
 
-    def dispatch(self, known: Sequence[Prepared], price: Price) -> None:
-        """Set bucket, place and reason of every query; each has a history."""
-        routed: list[Prepared] = []
-        for one in known:
+    def dispatch(self, known: Sequence[Prepared], recent_BW: Ids, price: Price) -> None:
+        """Set bucket, place and reason of every query; each has a history.
+
+        `recent_BW` int64: at least the NEWEST newest items of each, newest first, padded with 0.
+        """
+        routed: list[int] = []
+        for index, one in enumerate(known):
             one.bucket = self._ranker.bucket(one.length)
             compute = one.query.compute
             wanted = compute.submodel
@@ -57,13 +61,16 @@ class Dispatcher:
             elif compute.mode == "fixed" and wanted is not None and wanted in self._places:
                 one.place, one.reason = self._places[wanted], "fixed"
             else:
-                routed.append(one)
+                routed.append(index)
         if routed:
-            self._route(routed, price)
+            recent_BW = recent_BW[:, :NEWEST]
+            if len(routed) < len(known):
+                recent_BW = recent_BW[routed]
+            self._route([known[index] for index in routed], recent_BW, price)
 
-    def _route(self, routed: Sequence[Prepared], price: Price) -> None:
+    def _route(self, routed: Sequence[Prepared], recent_BW: Ids, price: Price) -> None:
         lengths_B = np.array([one.length for one in routed], dtype=np.int64)
-        quality_BS = self._ranker.quality(recent([one.history for one in routed]), lengths_B)
+        quality_BS = self._ranker.quality(recent_BW, lengths_B)
         cost_BS = self._ranker.cost_ratios(lengths_B)
         allowed_BS = None
         if self._routable_S is not None:

@@ -15,12 +15,13 @@ from typing import Literal, Protocol
 import numpy as np
 import torch
 
-from models.ranker import Ranker, recent
+from models.arrays import Ids
+from models.ranker import Ranker
 from models.search.contract import Wanted
 from models.search.search import CatalogSearch
 from models.search.two_level import TwoLevelSearch
-from service.engine.prepared import Prepared, close_ineligible
-from service.engine.selection import Floats, ScoreBuffer
+from service.engine.prepared import Prepared, keep_eligible
+from service.engine.selection import Floats, Selector
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +43,29 @@ class Scorer(Protocol):
 
     kind: Kind
 
-    def best(self, batch: Sequence[Prepared], query_BE: Floats) -> list[Scored]:
-        """Return the k best eligible rows of each query; FloatingPointError when not a number."""
+    def best(self, batch: Sequence[Prepared], query_BE: Floats, recent_BW: Ids) -> list[Scored]:
+        """Return the k best eligible rows of each query; FloatingPointError when not a number.
+
+        `recent_BW` int64 is what the memory reads, newest item first, 0 where there are fewer.
+        """
         ...
 
 
 class ProductScorer:
-    """One product over the whole table into a buffer that is kept."""
+    """One product over the whole table, and a pass over its scores."""
 
     kind: Kind = "product"
 
     def __init__(self, ranker: Ranker) -> None:
         self._ranker = ranker
-        self._buffer = ScoreBuffer(len(ranker.table))
+        self._selector = Selector()
 
-    def best(self, batch: Sequence[Prepared], query_BE: Floats) -> list[Scored]:
+    def best(self, batch: Sequence[Prepared], query_BE: Floats, recent_BW: Ids) -> list[Scored]:
         """Return the k best eligible rows of each query; see `Scorer`."""
-        scores_BV = self._buffer.take(len(batch))
-        recent_BW = recent([one.history for one in batch], self._ranker.window)
-        self._ranker.score_into(scores_BV, query_BE, _gains(self._ranker, batch), recent_BW)
-        close_ineligible(scores_BV, batch)
-        found = self._buffer.best(scores_BV, [one.query.k for one in batch])
+        scores_BV = self._ranker.scores(query_BE, _gains(self._ranker, batch), recent_BW)
+        keep_eligible(scores_BV, batch)
+        closed = [one.closed_rows() for one in batch]
+        found = self._selector.best(scores_BV, closed, [one.query.k for one in batch])
         return [Scored(rows, scores) for rows, scores in found]
 
 
@@ -75,22 +78,21 @@ class SearchScorer:
         self._ranker = ranker
         self._search = search
 
-    def best(self, batch: Sequence[Prepared], query_BE: Floats) -> list[Scored]:
+    def best(self, batch: Sequence[Prepared], query_BE: Floats, recent_BW: Ids) -> list[Scored]:
         """Return the k best eligible rows of each query; see `Scorer`."""
         if not np.isfinite(query_BE).all():
             raise FloatingPointError("a score is not a number")
-        wanted, memory_flops = self._wanted(batch)
+        wanted, memory_flops = self._wanted(batch, recent_BW)
         found = self._search.top(torch.from_numpy(query_BE), wanted)
         return [
             Scored(one.rows, one.scores, 2 * one.multiply_adds + flops)
             for one, flops in zip(found, memory_flops, strict=True)
         ]
 
-    def _wanted(self, batch: Sequence[Prepared]) -> tuple[list[Wanted], list[int]]:
+    def _wanted(self, batch: Sequence[Prepared], recent_BW: Ids) -> tuple[list[Wanted], list[int]]:
         """Return what to search for, and the FLOPs that reading the memory took."""
         if not self._ranker.window:
             return [_plain(one) for one in batch], [0] * len(batch)
-        recent_BW = recent([one.history for one in batch], self._ranker.window)
         additions = self._ranker.additions(recent_BW, _gains(self._ranker, batch))
         wanted = [
             replace(_plain(one), memory_rows_N=added.rows_R, memory_N=added.values_R)
@@ -102,8 +104,8 @@ class SearchScorer:
 def choose_scorer(ranker: Ranker, *, index_from: int) -> Scorer:
     """Return a search for catalogs of `index_from` rows and more, else a product.
 
-    Where the search cannot be built or run here (its compiler is missing, say), a warning is
-    logged and the product serves: slower, and right.
+    Where the search cannot be built or run here, a warning is logged and the product serves:
+    slower, and right.
     """
     if len(ranker.table) < index_from:
         return ProductScorer(ranker)
@@ -114,7 +116,7 @@ def choose_scorer(ranker: Ranker, *, index_from: int) -> Scorer:
     except Exception:
         log.warning(
             "the index over %d rows cannot be used; every request reads the whole table, which is"
-            " slower. Is numba installed?",
+            " slower",
             len(ranker.table),
             exc_info=True,
         )

@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.arrays import Ids
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.config import Submodel
 from models.cost import Cost
+from models.histories import Histories
 from models.price_curve import CurvePoint
-from models.ranker import load_ranker, stack
+from models.ranker import load_ranker
+from models.router import NEWEST
 from models.search.search import INDEX_FROM_ROWS
 from models.topk import top_rows
 from service.engine.accounting import Accounting, GroupCost
@@ -97,7 +100,8 @@ class TorchEngine:
         self._attributes = AttributeIndex(checkpoint.catalog)
         self._blocked = BlockedIndex(checkpoint.catalog)
         self._fallback = Fallback(checkpoint.catalog, checkpoint.popular, self._attributes)
-        self._places = {submodel.name: place for place, submodel in enumerate(served)}
+        self._names = tuple(submodel.name for submodel in served)
+        self._places = {name: place for place, name in enumerate(self._names)}
         paid = manifest.router.price if price is None else price
         self._dispatcher = Dispatcher(
             self._ranker,
@@ -114,6 +118,11 @@ class TorchEngine:
             for place in range(len(served))
             for bucket in self._ranker.buckets
             for routed in (True, False)
+        }
+        self._reads = {
+            (place, bucket): submodel.reads(bucket)
+            for place, submodel in enumerate(served)
+            for bucket in self._ranker.buckets
         }
         self._flops_full = {
             bucket: _flops(self._ranker.full_cost(bucket)) for bucket in self._ranker.buckets
@@ -189,68 +198,72 @@ class TorchEngine:
         """Return one ranking per query, in order; no query's answer depends on another's."""
         clock = _Clock()
         prepared = [self._prepare(query) for query in queries]
-        known = [index for index, one in enumerate(prepared) if one.length]
-        self._dispatcher.dispatch([prepared[index] for index in known], price)
+        known = [one for one in prepared if one.length]
+        histories = Histories([one.history for one in known])
+        recent_BW = histories.newest(max(NEWEST, self._ranker.window))
+        self._dispatcher.dispatch(known, recent_BW, price)
         route_seconds, router_cpu = clock.lap()
         encoded: defaultdict[int, list[_Encoded]] = defaultdict(list)
         encode_seconds = 0.0
-        for (place, bucket), members in self._grouped(prepared, known).items():
-            ids_BL, lengths_B = stack([prepared[index].history for index in members], bucket)
-            query_BE = self._ranker.encode(place, ids_BL, lengths_B)
+        for (place, reads), members in self._grouped(known).items():
+            query_BE = self._ranker.encode(place, *histories.stack(reads, members))
             seconds, cpu = clock.lap()
             encode_seconds += seconds
             encoded[query_BE.shape[1]].append(_Encoded(place, members, query_BE, cpu))
-        rankings: list[Ranking | None] = [None] * len(queries)
+        rankings: dict[int, Ranking] = {}
         score_seconds = 0.0
         costs: list[GroupCost] = []
+        recent_BW = recent_BW[:, : self._ranker.window]
         for groups in encoded.values():
             members = [index for group in groups for index in group.members]
-            for index, ranking in zip(members, self._rank(groups, prepared), strict=True):
-                rankings[index] = ranking
+            ranked = self._rank(groups, [known[index] for index in members], recent_BW[members])
+            rankings.update(zip(members, ranked, strict=True))
             seconds, cpu = clock.lap()
             score_seconds += seconds
             costs += [self._group_cost(group, cpu / len(members)) for group in groups]
-        answers = [
-            ranking if ranking is not None else self._popular_ranking(one, reason="no_history")
-            for one, ranking in zip(prepared, rankings, strict=True)
-        ]
-        return answers, BatchTimings(
+        computed = [rankings[index] for index in range(len(known))]
+        timings = BatchTimings(
             route_seconds=route_seconds,
             encode_seconds=encode_seconds,
             score_seconds=score_seconds,
-            work=self._accounting.work(answers, costs, router_cpu),
+            work=self._accounting.work(computed, costs, router_cpu),
             full_cpu_per_flop=self._accounting.full_cpu_per_flop(
-                answers, len({prepared[index].bucket for index in known})
+                computed, len({one.bucket for one in known})
             ),
         )
+        if len(known) == len(queries):
+            return computed, timings
+        in_order = iter(computed)
+        answers = [
+            next(in_order) if one.length else self._popular_ranking(one, reason="no_history")
+            for one in prepared
+        ]
+        return answers, timings
 
     def _prepare(self, query: Query) -> Prepared:
         most = self._ranker.config.max_length
         return prepare(query, self._catalog, self._attributes, self._blocked, most)
 
-    def _grouped(
-        self, prepared: Sequence[Prepared], known: Sequence[int]
-    ) -> dict[tuple[int, int], list[int]]:
-        """Return the places in the batch by (submodel, padded length that it reads)."""
+    def _grouped(self, known: Sequence[Prepared]) -> dict[tuple[int, int], list[int]]:
+        """Return the places among `known` by (submodel, padded length that it reads)."""
         groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-        served = self._ranker.served
-        for index in known:
-            one = prepared[index]
-            groups[one.place, served[one.place].reads(one.bucket)].append(index)
+        for index, one in enumerate(known):
+            groups[one.place, self._reads[one.place, one.bucket]].append(index)
         return groups
 
-    def _rank(self, groups: Sequence[_Encoded], prepared: Sequence[Prepared]) -> list[Ranking]:
+    def _rank(
+        self, groups: Sequence[_Encoded], batch: Sequence[Prepared], recent_BW: Ids
+    ) -> list[Ranking]:
         """Score and rank the queries of groups that share an embedding width, in their order."""
-        batch = [prepared[index] for group in groups for index in group.members]
         queries = [group.query_BE for group in groups]
         query_BE = queries[0] if len(queries) == 1 else np.concatenate(queries)
-        best = self._scorer.best(batch, query_BE)
+        best = self._scorer.best(batch, query_BE, recent_BW)
         return [self._ranking(one, scored) for one, scored in zip(batch, best, strict=True)]
 
     def _group_cost(self, group: _Encoded, scoring_cpu_each: float) -> GroupCost:
         """Return the group's cost; scoring done together is shared evenly among its queries."""
         return GroupCost(
-            submodel=self._ranker.served[group.place].name,
+            submodel=self._names[group.place],
             members=tuple(group.members),
             cpu_seconds={
                 "encoder": group.cpu_seconds,
@@ -271,7 +284,7 @@ class TorchEngine:
             items=tuple(items),
             source="model",
             model_version=self._info.version,
-            submodel=self._ranker.served[one.place].name,
+            submodel=self._names[one.place],
             flops=flops,
             flops_full=self._flops_full[one.bucket],
             reason=one.reason,

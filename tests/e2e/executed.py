@@ -69,7 +69,7 @@ class Executed:
         }
 
     def _spy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        quality, encode, score_into = Ranker.quality, Ranker.encode, Ranker.score_into
+        quality, encode, scores = Ranker.quality, Ranker.encode, Ranker.scores
 
         def spy_quality(ranker: Ranker, recent_BW: Any, lengths_B: Any) -> Any:
             self.routed += len(recent_BW)
@@ -85,12 +85,10 @@ class Executed:
                 monkeypatch.setattr(ranker, "_bodies", bodies)
             return encode(ranker, place, item_ids_BL, lengths_B)
 
-        def spy_score(
-            ranker: Ranker, scores_BV: Any, query_BE: Any, gains_B: Any, recent_BW: Any
-        ) -> None:
+        def spy_score(ranker: Ranker, query_BE: Any, gains_B: Any, recent_BW: Any) -> Any:
             self.scored[query_BE.shape[1]] += len(query_BE)
             self._read_memory(ranker, recent_BW)
-            score_into(ranker, scores_BV, query_BE, gains_B, recent_BW)
+            return scores(ranker, query_BE, gains_B, recent_BW)
 
         additions, top = Ranker.additions, CatalogSearch.top
 
@@ -107,7 +105,7 @@ class Executed:
         monkeypatch.setattr(CatalogSearch, "top", spy_top)
         monkeypatch.setattr(Ranker, "quality", spy_quality)
         monkeypatch.setattr(Ranker, "encode", spy_encode)
-        monkeypatch.setattr(Ranker, "score_into", spy_score)
+        monkeypatch.setattr(Ranker, "scores", spy_score)
 
     def _read_memory(self, ranker: Ranker, recent_BW: Any) -> None:
         memory = ranker.memory

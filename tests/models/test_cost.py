@@ -80,7 +80,7 @@ def test_router_equals_torchs_counter() -> None:
     supernet, router = random_supernet(CONFIG), random_router(5, hidden=16)
     view = ItemView(supernet.item_table, random_memory(CONFIG))
     recent_BW, lengths_B = np.ones((1, NEWEST), dtype=np.int64), np.array([12])
-    seen_BC = torch.from_numpy(features(view(recent_BW), recent_BW, lengths_B, CONFIG.max_length))
+    seen_BC = torch.from_numpy(features(view(recent_BW), lengths_B, CONFIG.max_length))
     with FlopCounterMode(display=False) as mode:
         router(seen_BC)
     assert counted(mode) == router_flops(16, 5)

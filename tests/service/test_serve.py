@@ -95,8 +95,8 @@ async def test_over_a_real_redis_the_next_answer_reflects_the_event(redis_url: s
             assert registry.get_sample_value(name, labels) == 2
 
 
-def test_libraries_of_training_and_of_large_catalogs_take_no_memory() -> None:
-    """Each is tens of MiB; numba comes with the index from 100,000 rows on."""
+def test_libraries_of_training_and_of_the_model_take_no_memory_before_it() -> None:
+    """Each is tens of MiB; numba comes with the first model."""
     names = ("numba", "pandas", "pyarrow", "scipy", "sympy", "training")
     program = (
         "import sys, service.serve, service.engine.torch_engine;"

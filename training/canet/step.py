@@ -121,7 +121,7 @@ class CanetStep(Step):
         histories = [cases.histories[index] for index in range(len(cases))]
         lengths_U = np.array([min(len(history), most) for history in histories], dtype=np.int64)
         recent_UW = recent(histories)
-        view_UC = features(self._view(recent_UW), recent_UW, lengths_U, most)
+        view_UC = features(self._view(recent_UW), lengths_U, most)
         places_U = RouterForward(self.router)(view_UC).argmax(1)
         ndcg_U = np.empty(len(cases))
         for place in np.unique(places_U):
@@ -136,7 +136,7 @@ class CanetStep(Step):
         lengths_B = (ids_BL > 0).sum(1)
         recent_BW = newest(ids_BL, lengths_B, NEWEST)
         most = self.supernet.config.max_length
-        return torch.from_numpy(features(self._view(recent_BW), recent_BW, lengths_B, most))
+        return torch.from_numpy(features(self._view(recent_BW), lengths_B, most))
 
     @torch.no_grad()
     def _follow(self, features_BC: Tensor) -> None:

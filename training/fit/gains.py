@@ -51,13 +51,10 @@ def fit_gains(
             for place in range(len(submodels)):
                 query_BE = ranker.encode(place, ids_BL, lengths_B)
                 bare_BV, added_BV = (
-                    np.empty((len(chosen), config.num_items + 1), dtype=np.float32)
-                    for _ in range(2)
+                    ranker.scores(query_BE, np.full(len(chosen), gain, dtype=np.float32), recent_BW)
+                    for gain in (0.0, 1.0)
                 )
-                for scores_BV, gain in ((bare_BV, 0.0), (added_BV, 1.0)):
-                    gains_B = np.full(len(chosen), gain, dtype=np.float32)
-                    ranker.score_into(scores_BV, query_BE, gains_B, recent_BW)
-                    scores_BV[:, 0] = 0.0  # padding is never read, and -inf would spread
+                bare_BV[:, 0] = added_BV[:, 0] = 0.0  # padding is never read, -inf would spread
                 added_BV -= bare_BV
                 for column, gain in enumerate(GAINS):
                     scores = torch.from_numpy(bare_BV + np.float32(gain) * added_BV)

@@ -31,7 +31,7 @@ class _Writer:
 
     def write(self, hidden: str, norm: tuple[Tensor, Tensor]) -> str:
         graph, blocks = self._graph, self._newest.layers.blocks
-        places = graph.input("places", ["B", 2], "int64")
+        places = graph.input("places", ["B", 1], "int64")
         graph.input("mask", ["B", 1, "L"])
         first, last = blocks[0], blocks[-1]
         normed = graph.norm(hidden, first.norm_attention_weight_D, first.norm_attention_bias_D)
@@ -49,7 +49,7 @@ class _Writer:
                 bias_D,
             )
         attended, bias_D = self._attend_newest(normed)
-        newest = graph.node("GatherND", hidden, places)
+        newest = graph.node("GatherND", hidden, places, batch_dims=1)
         normed, newest = graph.add_and_norm(
             attended, newest, last.norm_ffn_weight_D, last.norm_ffn_bias_D, bias_D
         )
@@ -76,7 +76,7 @@ class _Writer:
         graph, folded = self._graph, self._newest.folded
         width = len(folded.out_bias_D)
         heads = len(folded.query_bias_X) // width
-        newest = graph.node("GatherND", normed, "places")
+        newest = graph.node("GatherND", normed, "places", batch_dims=1)
         query = graph.gemm(newest, folded.query_weight_XD, folded.query_bias_X)
         query = graph.node("Reshape", query, graph.shape(-1, heads, width))
         scores = graph.node("FusedMatMul", query, normed, domain=FUSED, transB=1)

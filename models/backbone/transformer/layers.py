@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -220,16 +221,11 @@ class TransformerNewest:
     def feed(embedded_BLE: Floats, lengths_B: Ids) -> Feed:
         """Return `embedded`, `places` and `mask`.
 
-        `places` (B, 2) int64: batch row and newest position; `mask` (B, 1, L) float32: 0 at real
+        `places` (B, 1) int64: each history's newest position; `mask` (B, 1, L) float32: 0 at real
         positions, -inf at padding.
         """
-        batch, length, _ = embedded_BLE.shape
-        places_B2 = np.empty((batch, 2), dtype=np.int64)
-        places_B2[:, 0] = np.arange(batch)
-        np.subtract(lengths_B, 1, out=places_B2[:, 1])
-        hidden_BL = np.arange(length) >= lengths_B[:, None]
-        mask_B1L = np.where(hidden_BL, np.float32(-np.inf), np.float32(0))[:, None]
-        return {"embedded": embedded_BLE, "places": places_B2, "mask": mask_B1L}
+        mask_B1L = _masks(embedded_BLE.shape[1]).take(lengths_B, axis=0)
+        return {"embedded": embedded_BLE, "places": lengths_B[:, None] - 1, "mask": mask_B1L}
 
     def forward(self, hidden_BND: Tensor, feed: Mapping[str, Tensor]) -> Tensor:
         """Return the newest position's hidden state (B, D)."""
@@ -241,7 +237,8 @@ class TransformerNewest:
         normed_BLD = layer_norm(
             hidden_BLD, block.norm_attention_weight_D, block.norm_attention_bias_D
         )
-        rows_B, newest_B = feed["places"].unbind(1)
+        newest_B = feed["places"][:, 0]
+        rows_B = torch.arange(len(newest_B))
         query_BHD = F.linear(
             normed_BLD[rows_B, newest_B], folded.query_weight_XD, folded.query_bias_X
         ).view(-1, len(folded.query_bias_X) // width, width)
@@ -253,3 +250,10 @@ class TransformerNewest:
             mixed_BX, folded.out_weight_DX, folded.out_bias_D
         )
         return last_BD + block.ffn_gain * feed_forward(block, last_BD)
+
+
+@cache
+def _masks(length: int) -> Floats:
+    """Return (L + 1, 1, L) float32: row n is 0 in its first n columns and -inf in the others."""
+    hidden = np.arange(length) >= np.arange(length + 1)[:, None, None]
+    return np.where(hidden, np.float32(-np.inf), np.float32(0))

@@ -163,7 +163,7 @@ def test_narrow_submodels_of_a_large_catalog_share_the_table(large: Ranker) -> N
     assert {table.untyped_storage().data_ptr() for table in tables} == {own}
 
 
-def test_the_memory_adds_the_same_with_and_without_a_scratch() -> None:
+def test_the_memory_adds_the_same_to_a_row_of_scores_and_on_its_own() -> None:
     memory = random_memory(small_config(300))
     assert memory is not None
     ranker = random_ranker(small_config(300))
@@ -171,15 +171,13 @@ def test_the_memory_adds_the_same_with_and_without_a_scratch() -> None:
     histories = [rng.integers(1, 301, length) for length in (1, 2, 3, 9, 20)]
     recent_BW = recent(histories, ranker.window)
     gains_B = rng.standard_normal(5).astype(np.float32)
-    scratch_BV = np.zeros((5, 310), dtype=np.float32)
     assert ranker._lookup is not None
-    bonus = ranker._lookup.bonus(recent_BW, gains_B, scratch_BV)
-    dense_BV = np.zeros((5, 310), dtype=np.float32)
-    bonus.add_to(dense_BV.reshape(-1))
+    dense_BV = np.zeros((5, 301), dtype=np.float32)
+    ranker._lookup.add_to(dense_BV, recent_BW, gains_B)
     offsets = memory.offsets.numpy()
     for place, added in enumerate(ranker.additions(recent_BW, gains_B)):
         assert (np.diff(added.rows_R) > 0).all()
-        sparse_V = np.zeros(310, dtype=np.float32)
+        sparse_V = np.zeros(301, dtype=np.float32)
         sparse_V[added.rows_R] = added.values_R
         assert (sparse_V == dense_BV[place]).all()
         rows = recent_BW[place]
@@ -212,13 +210,10 @@ def test_a_score_that_is_not_a_number_is_an_error(checkpoint: Checkpoint) -> Non
         engine.recommend([Query(history=("item-1",), compute=Compute(mode="full"))])
 
 
-def test_without_a_compiler_the_product_serves(
+def test_where_the_index_cannot_be_built_the_product_serves(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("models.search.scan", "models.search.kernel", "models.search.compiled"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        monkeypatch.delattr(name, raising=False)
-    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setitem(sys.modules, "models.search.scan", None)
     with caplog.at_level(logging.WARNING):
         engine = TorchEngine(checkpoint, index_from=ALWAYS)
     assert [record.getMessage()[:30] for record in caplog.records] == [
@@ -226,11 +221,3 @@ def test_without_a_compiler_the_product_serves(
     ]
     assert engine.info.search == "product"
     assert engine.recommend([Query(history=("item-1",), k=3)])[0][0].items
-
-
-def test_a_small_catalog_never_loads_the_compiler(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "numba", None)
-    assert TorchEngine(checkpoint).info.search == "product"
-    assert not caplog.records

@@ -96,7 +96,7 @@ def test_what_a_service_holds_is_within_the_budget(
         checkpoint = written(tmp_path, trained, budget, search=search)
         ranker = ranker_of(checkpoint)
         tensors = [*ranker.table.tensors(), ranker.item_bias_V]
-        tensors += [t for table in ranker._tables.values() for t in table.tensors()]
+        tensors += [t for one in ranker._weights for t in one.table.tensors()]
         held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         done = checkpoint.manifest.specialized
         assert done is not None

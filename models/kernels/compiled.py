@@ -8,7 +8,7 @@ or what stands there cannot be read, the function is compiled in memory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import numba
@@ -16,14 +16,19 @@ import numba
 log = logging.getLogger(__name__)
 
 
-def compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator: its function, compiled for `signature`, without the interpreter lock."""
+def compiled(
+    signature: Any, *, fastmath: Set[str] = frozenset()
+) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator: its function, compiled for `signature`, without the interpreter lock.
+
+    `fastmath` names what LLVM may assume of its arithmetic.
+    """
 
     def compile_now(function: Callable[..., Any]) -> Any:
         try:
-            return numba.njit(signature, nogil=True, cache=True)(function)
+            return numba.njit(signature, nogil=True, cache=True, fastmath=set(fastmath))(function)
         except Exception as error:  # the cache's faults have no common type: it holds pickles
             log.info("%s is compiled without a cache on disk: %s", function.__name__, error)
-            return numba.njit(signature, nogil=True)(function)
+            return numba.njit(signature, nogil=True, fastmath=set(fastmath))(function)
 
     return compile_now

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ANSWER = """
 import numba
-from models.search.compiled import compiled
+from models.kernels.compiled import compiled
 
 @compiled(numba.int64(numba.int64))
 def twice(number):
