@@ -50,7 +50,7 @@ def encoder_flops(
 def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int = 0) -> int:
     """Return the FLOPs of scoring the whole catalog, padding's row included, and block tokens.
 
-    `memory_flops` is `TransitionMemory.flops()`: the most that its entries can cost.
+    `memory_flops` is `TransitionMemory.flops` for it: the most that its entries can cost.
     """
     table = sum(config.layout.parameters(config.emb_width, submodel.emb_width))
     return 2 * (table + config.tail_blocks * submodel.emb_width) + memory_flops

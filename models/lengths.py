@@ -7,6 +7,9 @@ from functools import cache
 from models.config import Submodel
 
 LENGTH_BUCKETS = (8, 16, 32, 64, 128, 256, 512, 1024)
+SHORT_READS = (1, 2, 4)
+"""Below the least padded length: too few items to be worth a batch of their own, and still
+enough for many a user."""
 
 
 @cache
@@ -25,12 +28,17 @@ def buckets(max_length: int) -> tuple[int, ...]:
     return (*(bucket for bucket in LENGTH_BUCKETS if bucket < max_length), max_length)
 
 
-def check_length(submodel: Submodel, max_length: int) -> None:
-    """Raise ValueError unless the submodel reads everything or a padded length below `max_length`.
+def reads_of(max_length: int) -> tuple[int, ...]:
+    """Return what a submodel may read less than everything of histories of up to `max_length`.
 
-    Padded lengths alone, so that what it reads of a padded history is padded as it should be.
+    Few items, or a padded length: batches form, and costs need no measuring for every length.
     """
-    shorter = buckets(max_length)[:-1]
+    return tuple(reads for reads in (*SHORT_READS, *LENGTH_BUCKETS) if reads < max_length)
+
+
+def check_length(submodel: Submodel, max_length: int) -> None:
+    """Raise ValueError unless the submodel reads everything, or a length of `reads_of`."""
+    shorter = reads_of(max_length)
     if submodel.length and submodel.length not in shorter:
         raise ValueError(
             f"submodel {submodel.name} reads {submodel.length} items; of histories of up to "

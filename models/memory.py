@@ -1,9 +1,10 @@
-"""The transition memory: item-after-item counts, a sparse term of every submodel's scores.
+"""The transition memory: what followed each item, a sparse term of every submodel's scores.
 
 For a history whose newest items are i_1 (newest), i_2, ..., i_w the evidence of item v is
-`S(v) = sum_a counts[i_a, v] / a`, and every submodel adds `memory_gain * log(1 + S(v))` to its
-score of v, with a gain of its own learned in training. A few row reads and no product, so small
-submodels gain most. Rows keep the `row_limit` heaviest successors.
+`S(v) = sum_a weights[i_a, v] / a`, and every submodel adds `memory_gain * log(1 + S(v))` to its
+score of v, with a gain of its own. A submodel that reads fewer than `window` items looks up no more
+than it reads. A few row reads and no product, so small submodels gain most. Rows keep the
+`row_limit` heaviest successors.
 """
 
 # N entries, W window, B batch, V catalog rows with padding
@@ -57,7 +58,10 @@ class TransitionMemory:
         rows = torch.div(cells, window, rounding_mode="floor")
         return rows, self.items[places].long(), self.weights[places] / age
 
-    def flops(self) -> int:
-        """The most FLOPs one history can cost: multiply and add for each entry read."""
+    def flops(self, reads: int) -> int:
+        """The most FLOPs one history can cost: multiply and add for each entry read.
+
+        `reads` is how many items the submodel reads; the memory reads no more.
+        """
         longest = int((self.offsets[1:] - self.offsets[:-1]).max()) if len(self.items) else 0
-        return 2 * self.config.window * longest
+        return 2 * min(reads, self.config.window) * longest

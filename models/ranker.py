@@ -101,7 +101,11 @@ class Ranker:
         self._lookup = MemoryLookup(memory) if memory is not None else None
         self._view = ItemView(self.table, memory, live=self.config.table is not None)
         self._router_forward = RouterForward(router) if router is not None else None
-        self._memory_flops = memory.flops() if memory is not None else 0
+        self._remembers_S = np.array([min(one.reads(most), self.window) for one in self.served])
+        remembering = [
+            memory.flops(one.reads(most)) if memory is not None else 0 for one in self.served
+        ]
+        self._memory_flops = remembering[-1]
         self.buckets = buckets(self.config.max_length)
         self._router_flops = (
             router_flops(router.hidden.out_features, len(self.served)) if router is not None else 0
@@ -112,7 +116,7 @@ class Ranker:
             (place, length): Cost(
                 router=0,
                 encoder=encoder_flops(self.config, submodel, length, layers[place]),
-                scoring=scoring_flops(self.config, submodel, self._memory_flops),
+                scoring=scoring_flops(self.config, submodel, remembering[place]),
             )
             for place, submodel in enumerate(self.served)
             for length in self.buckets
@@ -197,7 +201,7 @@ class Ranker:
         """Return scores_BV float32 of every row, memory added; padding's row is -inf.
 
         Queries may come from any submodels of one embedding width, each with its gain; `recent_BW`
-        int64 is the memory's window, newest item first, 0 where there are fewer.
+        int64 is what the memory reads, newest item first, 0 where there are fewer: `remembered`.
         """
         scores_BV = self._products[query_BE.shape[1]](query_BE)
         if self._lookup is not None:
@@ -216,8 +220,26 @@ class Ranker:
     def score(self, place: int, query_BE: Floats, item_ids_BL: Ids, lengths_B: Ids) -> Tensor:
         """Return scores_BV float32 of every row, memory added; padding's row is -inf."""
         gains_B = np.full(len(query_BE), self.gains_S[place], dtype=np.float32)
-        recent_BW = newest(item_ids_BL, lengths_B, self.window)
+        recent_BW = newest(item_ids_BL, lengths_B, self.remembers(place))
         return torch.from_numpy(self.scores(query_BE, gains_B, recent_BW))
+
+    def remembers(self, place: int) -> int:
+        """Return how many of the newest items the memory reads for `served[place]`.
+
+        Its window, or what the submodel reads if that is less; 0 without a memory.
+        """
+        return int(self._remembers_S[place])
+
+    def remembered(self, recent_BW: Ids, places_B: Sequence[int]) -> Ids:
+        """Return what the memory reads of each history for the submodel at its place.
+
+        Of `recent_BW`, int64, newest item first, the memory's window; 0 where less is read.
+        """
+        recent_BW = recent_BW[:, : self.window]
+        if self._remembers_S.min() == self.window:
+            return recent_BW
+        reads_B1 = self._remembers_S[list(places_B)][:, None]
+        return np.where(np.arange(self.window) < reads_B1, recent_BW, 0)
 
     def _make_products(self) -> dict[int, Product]:
         """Return the product of every served width; large tables and small-made ones stay alone."""

@@ -213,7 +213,7 @@ class TorchEngine:
         rankings: dict[int, Ranking] = {}
         score_seconds = 0.0
         costs: list[GroupCost] = []
-        recent_BW = recent_BW[:, : self._ranker.window]
+        recent_BW = self._ranker.remembered(recent_BW, [one.place for one in known])
         for groups in encoded.values():
             members = [index for group in groups for index in group.members]
             ranked = self._rank(groups, [known[index] for index in members], recent_BW[members])

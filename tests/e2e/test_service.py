@@ -258,9 +258,9 @@ async def test_flops_counters_equal_the_sum_over_the_answers(
         cost = Cost(
             router=router_flops(manifest.router.hidden, len(manifest.submodels)) if routed else 0,
             encoder=encoder_flops(config, submodel, length),
-            scoring=scoring_flops(config, submodel, memory.flops()),
+            scoring=scoring_flops(config, submodel, memory.flops(config.max_length)),
         )
-        full = full_cost(config, length, memory.flops())
+        full = full_cost(config, length, memory.flops(config.max_length))
         assert (compute["flops"], compute["flops_full"]) == (cost.total, full.total)
         for part in PARTS:
             spent[part] += getattr(cost, part)

@@ -130,10 +130,11 @@ def test_memory_is_charged_by_its_longest_row() -> None:
     memory = random_memory(CONFIG)
     assert isinstance(memory, TransitionMemory)
     longest = int((memory.offsets[1:] - memory.offsets[:-1]).max())
-    assert memory.flops() == 2 * 3 * longest
+    assert memory.flops(20) == memory.flops(3) == 2 * 3 * longest
+    assert memory.flops(2) == 2 * 2 * longest
     recent_BW = torch.randint(1, CONFIG.num_items + 1, (50, 3))
     rows, _, _ = memory.entries(recent_BW)
-    assert int(torch.bincount(rows).max()) * 2 <= memory.flops()
+    assert int(torch.bincount(rows).max()) * 2 <= memory.flops(3)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -176,14 +177,15 @@ def test_padded_lengths() -> None:
         padded_length(21, 20)
 
 
-def test_a_submodel_reads_a_padded_length_or_everything() -> None:
+def test_a_submodel_reads_few_items_a_padded_length_or_everything() -> None:
     shorter = Submodel(depth=1, width=8, emb_width=8, length=16)
     check_length(shorter, 20)
     check_length(shorter.slice, 20)
-    with pytest.raises(ValueError, match=r"d1-w8-e8-l16 reads 16 items.* may read 8$"):
+    with pytest.raises(ValueError, match=r"d1-w8-e8-l16 reads 16 items.* may read 1, 2, 4, 8$"):
         check_length(shorter, 16)
+    check_length(replace(shorter, length=4), 8)
     with pytest.raises(ValueError, match="may read nothing less"):
-        check_length(shorter, 8)
+        check_length(shorter, 1)
 
 
 @pytest.mark.parametrize("length", [8, 16, 20])

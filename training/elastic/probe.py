@@ -183,7 +183,7 @@ class Probe:
         added_BV = np.zeros((len(chosen), ranker.config.num_items + 1), dtype=np.float32)
         if ranker.window:
             gains_B = np.full(len(chosen), ranker.gains_S[place], dtype=np.float32)
-            found = ranker.additions(newest(ids_BL, lengths_B, ranker.window), gains_B)
+            found = ranker.additions(newest(ids_BL, lengths_B, ranker.remembers(place)), gains_B)
             for row_V, one in zip(added_BV, found, strict=True):
                 row_V[one.rows_R] = one.values_R
         added_BV[:, 0] = -np.inf

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import pairwise, product
 
 import numpy as np
 from hypothesis import given
@@ -45,12 +46,52 @@ def test_grid_of_one_serves_the_full_network() -> None:
     assert pick_served(GRID[-1:], [0.5], [10.0]) == [GRID[-1]]
 
 
-def test_candidates_read_padded_lengths_that_most_histories_exceed() -> None:
+def test_candidates_read_lengths_that_most_histories_exceed() -> None:
     config = small_config()
     lengths = np.array([5, 9, 14, 18, 40, 40])
     found = candidates(config, lengths)
     assert found[-1] == config.largest
-    assert {one.length for one in found} == {0, 8, 16}
+    assert {one.length for one in found if one.depth == 1} == {0, 1, 2, 4, 8, 16}
+    assert {one.length for one in found if one.depth > 1} == {0, 4, 8, 16}
     assert {one.slice for one in found} == set(config.submodels)
-    assert {one.length for one in candidates(config, lengths.clip(max=8))} == {0}
+    assert {one.length for one in candidates(config, lengths.clip(max=1))} == {0}
     assert candidates(config, lengths[:0]) == config.submodels
+
+
+def test_what_no_mixture_needs_is_not_served() -> None:
+    """Submodels of one MovieLens training: share of the full network's cost, quality."""
+    measured = [
+        *((0.030, 0.2963), (0.035, 0.2992), (0.043, 0.2992), (0.064, 0.3023), (0.087, 0.3035)),
+        *((0.130, 0.3053), (0.190, 0.3075), (0.289, 0.3078), (0.382, 0.3080)),
+        *((0.415, 0.3092), (0.713, 0.3096), (1.0, 0.3108)),
+    ]
+    cost, quality = zip(*measured, strict=True)
+    served = pick_served(GRID, quality, cost)
+    assert [cost[GRID.index(one)] for one in served] == [0.030, 0.035, 0.064, 0.190, 0.415, 1.0]
+
+
+@given(data=st.data())
+def test_every_budget_buys_as_much_as_from_the_whole_grid(data: st.DataObject) -> None:
+    """As long as the corners of the hull are few enough to be served all."""
+    quality = data.draw(st.lists(st.floats(0.1, 0.9), min_size=4, max_size=6))
+    cost = data.draw(st.lists(st.integers(1, 99), min_size=5, max_size=5, unique=True))
+    quality = [*quality[:5], 0.9][-6:]
+    costs = [*map(float, cost[: len(quality) - 1]), 100.0]
+    grid = GRID[: len(quality)]
+    served = [grid.index(one) for one in pick_served(grid, quality, costs)]
+    for budget in np.geomspace(min(costs), 100.0, 9):
+        assert best_mixture(served, quality, costs, budget) >= (
+            best_mixture(range(len(grid)), quality, costs, budget) - 1e-9
+        )
+
+
+def best_mixture(
+    places: Iterable[int], quality: Sequence[float], cost: Sequence[float], budget: float
+) -> float:
+    """The best mean quality of two submodels mixed to cost no more than the budget."""
+    points = [(cost[place], quality[place]) for place in places]
+    found = [q for c, q in points if c <= budget]
+    for (c, q), (dear, best) in product(points, repeat=2):
+        if c <= budget < dear:
+            found.append(q + (best - q) * (budget - c) / (dear - c))
+    return max(found)
