@@ -14,6 +14,8 @@ from models.lengths import reads_of
 
 MOST_SERVED = 6
 LEAST_SERVED = 4
+# What costs so little more than the cheapest is as cheap.
+_AS_CHEAP = 1.1
 # What reads less than this share of what the network can is tried with the fewest layers alone:
 # there is little to see for more of them.
 _LITTLE_READ = 1 / 8
@@ -45,15 +47,20 @@ def pick_served(
 
     `quality` (higher is better) and `cost` (positive, any unit) stand beside `submodels`, whose
     last is the full network, always served and last. A budget between two submodels is met by
-    mixing them, as the router does, so what counts is the quality of mixtures: the cheapest
-    submodel and the corners of the concave hull of quality over cost are served. Too many
-    corners: those without which budgets, spread evenly by ratio, lose least go. Too few: the
-    best of the widest gaps in cost join, since a submodel that is worse on average may still be
-    better for some. A submodel that costs more than the full network is never picked.
+    mixing them, as the router does, so what counts is the quality of mixtures: the corners of
+    the concave hull of quality over cost are served, from the best of those that cost at most a
+    tenth more than the cheapest. Too many corners: those without which budgets, spread evenly
+    by ratio, lose least go. Too few: the best of the widest gaps in cost join, since a submodel
+    that is worse on average may still be better for some. A submodel that costs more than the
+    full network is never picked.
     """
     full = len(submodels) - 1
     order = sorted(range(full), key=lambda i: (cost[i], -quality[i]))
     order = [i for i in order if cost[i] < cost[full]]
+    as_cheap = [i for i in order if cost[i] <= _AS_CHEAP * cost[order[0]]]
+    if as_cheap:
+        start = max(as_cheap, key=lambda i: quality[i])
+        order = order[order.index(start) :]
     frontier: list[int] = []
     for index in order:
         if not frontier or quality[index] > quality[frontier[-1]]:
