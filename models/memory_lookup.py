@@ -34,7 +34,7 @@ class MemoryLookup:
 
         self._add = add
         self.window = memory.config.window
-        self._most = memory.flops() // 2
+        self._most = memory.flops(self.window) // 2
         per_age_W = (1.0 / np.arange(1, self.window + 1)).astype(np.float32)
         arrays = (memory.offsets.numpy(), memory.items.numpy(), memory.weights.numpy())
         self._memory = (*arrays, per_age_W)
