@@ -248,11 +248,13 @@ async def _lifespan(services: Services, app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _load(services: Services) -> None:
-    # What nobody may be shown is known before anybody is answered, if it can be.
-    await services.blocklist.start()
-    # One after the other: what answers everybody comes first.
-    await services.models.start()
-    services.lifetime.when_loaded()
+    try:
+        # What nobody may be shown is known before anybody is answered, if it can be.
+        await services.blocklist.start()
+        # One after the other: what answers everybody comes first.
+        await services.models.start()
+    finally:
+        services.lifetime.when_loaded()
     await services.sides.start()
 
 

@@ -90,7 +90,7 @@ class Lifetime:
     admin_port: int | None = None
     """The port of the admin routes, once it is bound; None where there is none of their own."""
     when_loaded: Callable[[], None] = lambda: None
-    """Called when the first model was looked for: what is in memory now is there to stay."""
+    """Called when the first model was looked for, found or not: what is in memory now stays."""
 
 
 def services(request: Request) -> Services:
