@@ -12,5 +12,5 @@ echo "bootstrap: replace it with your own: see 'Train on your own data' in docs/
 data=$(mktemp -d)
 canet demo-data --synthetic --users 1500 --items 1000 --cache "$data" --json >"$data/paths.json"
 path() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$data/paths.json" "$1"; }
-exec canet train --data "$(path interactions)" --items "$(path items)" --out "$models" \
+exec canet-entrypoint train --data "$(path interactions)" --items "$(path items)" --out "$models" \
     --max-minutes "${BOOTSTRAP_MAX_MINUTES:-0.15}"

@@ -1,8 +1,9 @@
-"""The scripts of the trainer's image, run with a `canet` that writes down what it was given."""
+"""The scripts of the images, run with a `canet` that writes down what it was given."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -30,11 +31,16 @@ esac
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "canet").write_text(CANET)
     (tmp_path / "canet").chmod(0o755)
+    (tmp_path / "canet-entrypoint").symlink_to(DOCKER / "entrypoint.sh")
     (tmp_path / "models").mkdir()
+    (tmp_path / "compiled" / "part").mkdir(parents=True)
+    (tmp_path / "compiled" / "part" / "code.nbc").write_text("machine code")
     for name, value in {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "CALLS": str(tmp_path / "calls"),
         "MODELS": str(tmp_path / "models"),
+        "COMPILED": str(tmp_path / "compiled"),
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
     }.items():
         monkeypatch.setenv(name, value)
     return tmp_path
@@ -85,3 +91,36 @@ def test_bootstrap_hands_sigterm_to_the_training(
         script.send_signal(signal.SIGTERM)
         assert script.wait(20) == 9
     assert calls(place)[-1] == "stopped"
+
+
+def test_the_image_brings_its_machine_code_to_where_it_can_be_written(place: Path) -> None:
+    for _ in range(2):
+        subprocess.run([DOCKER / "entrypoint.sh", "train", "--json"], check=True)
+        code = place / "cache" / "part" / "code.nbc"
+        assert code.read_text() in {"machine code", "changed since"}
+        code.write_text("changed since")
+    assert [line for line in calls(place) if line != "ready"] == ["train --json"] * 2
+    assert code.read_text() == "changed since"
+
+
+def test_without_room_for_machine_code_it_starts_all_the_same(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(place / "nowhere" / "cache"))
+    command = [DOCKER / "entrypoint.sh", "train"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert calls(place)[0] == "train"
+    assert "compiled at every start" in done.stderr
+
+
+def test_the_image_compiles_every_module_that_is_compiled() -> None:
+    root = DOCKER.parent
+    modules = {
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in (root / "models").rglob("*.py")
+        if re.search(r"^@compiled\(", path.read_text(), re.MULTILINE)
+    }
+    (line,) = re.findall(
+        r'python -I -c "import (models\.[^"]+)"', (DOCKER / "Dockerfile").read_text()
+    )
+    assert set(line.split(", ")) == modules
