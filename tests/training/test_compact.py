@@ -14,6 +14,7 @@ from models.table.layout import dense_layout
 from service.engine.contract import Query
 from service.engine.torch_engine import load_engine
 from service.lifecycle.trial import prove
+from tests.training.refusals import check_refused
 from tests.training.test_pipeline import Told, write_data
 from training.data.reading import read
 from training.pipeline import build, publish_trained
@@ -84,6 +85,5 @@ def test_what_compact_does_not_go_with_is_refused(
     told: str,
 ) -> None:
     data = write_data(tmp_path / "data.csv")
-    command = ["train", "--data", str(data), "--out", str(tmp_path / "m"), "--preset", "compact"]
-    assert main([*command, *options]) == code
-    assert told in capsys.readouterr().err
+    wanted = ["--preset", "compact", *options]
+    check_refused(data, tmp_path / "m", capsys, wanted, code, told)

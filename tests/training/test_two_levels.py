@@ -11,12 +11,13 @@ import torch
 
 from cli.main import main
 from models.checkpoint.read import read_checkpoint
-from models.checkpoint.store import current, list_versions
+from models.checkpoint.store import current
 from models.cost import scoring_flops
 from service.engine.contract import Query
 from service.engine.torch_engine import TorchEngine, load_engine
 from service.lifecycle.trial import prove
 from tests.models.builders import layout
+from tests.training.refusals import check_refused
 from tests.training.test_pipeline import Told, write_data
 from training.data.reading import read
 from training.fit.table_plan import TableWish
@@ -170,10 +171,4 @@ def test_heads_that_do_not_fit_are_refused_and_publish_nothing(
     code: int,
     told: str,
 ) -> None:
-    try:
-        found = main(["train", "--data", str(data), "--out", str(tmp_path / "m"), *options])
-    except SystemExit as end:
-        found = int(end.code or 0)
-    assert found == code
-    assert told in capsys.readouterr().err
-    assert not (tmp_path / "m").is_dir() or not list_versions(tmp_path / "m")
+    check_refused(data, tmp_path / "m", capsys, options, code, told)

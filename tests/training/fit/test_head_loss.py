@@ -20,6 +20,7 @@ from tests.models.builders import (
     random_supernet,
     small_config,
 )
+from tests.training.fit.gradients import check_gradients
 from training.fit.head_loss import (
     Columns,
     Member,
@@ -133,15 +134,7 @@ def test_losses_and_gradients_equal_autograds(
         0.4,
     )
     assert losses == pytest.approx([float(loss) for loss in expected], rel=1e-4)
-    for (name, left), (_, right) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
-        if right.grad is None:
-            assert left.grad is None, name
-            continue
-        assert left.grad is not None, name
-        scale = float(right.grad.abs().max().clamp(min=1e-3))
-        assert float((left.grad - right.grad).abs().max()) <= 1e-4 * scale, name
+    check_gradients(ours, theirs)
 
 
 def test_the_logq_correction_is_unbiased() -> None:

@@ -10,6 +10,7 @@ from models.network import encode_all
 from models.supernet import Supernet
 from tests.models.builders import random_supernet
 from tests.models.test_tokens import CONFIG, adaptive
+from tests.training.fit.gradients import check_gradients
 from tests.training.fit.test_head_loss import batch, members
 from training.fit.head_loss import Member
 from training.fit.two_level_loss import two_level_backward
@@ -74,15 +75,7 @@ def test_losses_and_gradients_equal_autograds(chunk_cells: int) -> None:
     )
     expected = oracle(members(theirs, ids_BL, places_P, 11), theirs, targets_P, 0.4)
     assert losses == pytest.approx([float(loss) for loss in expected], rel=1e-4)
-    for (name, left), (_, right) in zip(
-        ours.named_parameters(), theirs.named_parameters(), strict=True
-    ):
-        if right.grad is None:
-            assert left.grad is None, name
-            continue
-        assert left.grad is not None, name
-        scale = float(right.grad.abs().max().clamp(min=1e-3))
-        assert float((left.grad - right.grad).abs().max()) <= 1e-4 * scale, name
+    check_gradients(ours, theirs)
 
 
 def test_the_loss_is_torchs_adaptive_softmaxs() -> None:
