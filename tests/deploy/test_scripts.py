@@ -107,8 +107,9 @@ def test_without_room_for_machine_code_it_starts_all_the_same(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(place / "nowhere" / "cache"))
-    command = [DOCKER / "entrypoint.sh", "train"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [DOCKER / "entrypoint.sh", "train"], capture_output=True, text=True, check=True
+    )
     assert calls(place)[0] == "train"
     assert "compiled at every start" in done.stderr
 
