@@ -6,11 +6,14 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.errors import WRONG_ARGUMENTS, WRONG_CHECKPOINT, CommandError, explained
 from cli.options import add_data_options, add_json_option, column_names
 from cli.progress import ConsoleProgress
+
+if TYPE_CHECKING:
+    from models.checkpoint.contents import Checkpoint
 
 
 def register(commands: Any) -> None:
@@ -20,9 +23,11 @@ def register(commands: Any) -> None:
         help="evaluate a checkpoint on a file of interactions",
         description="Rank the whole catalog for every test case with every served submodel and "
         "compare the routed network with full, random, static and simple baselines. The test "
-        "part is the newest of the file: on the training file it is what training tested on.",
+        "part is the newest of the file: on the training file it is what training tested on. "
+        "Several roots are read as trainings of one recipe, with other seeds say: their rows are "
+        "means over the trainings, beside what each reached.",
     )
-    command.add_argument("root", type=Path, metavar="ROOT", help="the model root")
+    command.add_argument("roots", type=Path, metavar="ROOT", nargs="+", help="a model root")
     add_data_options(command)
     command.add_argument("--version", metavar="VERSION", help="default: what CURRENT names")
     command.add_argument("--price", type=float, help="default: the checkpoint's")
@@ -35,6 +40,15 @@ def register(commands: Any) -> None:
         nargs="+",
         metavar="PRICE",
         help="measure routing at these prices too; default: about six over the stored curve",
+    )
+    command.add_argument(
+        "--budgets",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="one table per budget, with random, static and oracle of that cost; every root's "
+        "price is read from its own stored curve (default with several roots: one table, each "
+        "at its own price)",
     )
     command.add_argument("--seed", type=int, default=0, help="of the bootstrap; %(default)s")
     command.add_argument(
@@ -54,9 +68,8 @@ def register(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    from models.checkpoint.read import read_checkpoint
-    from models.checkpoint.store import current
-    from training.evaluate.beside import read_contenders
+    if len(arguments.roots) > 1 or arguments.budgets is not None:
+        return _run_pooled(arguments)
     from training.evaluate.from_checkpoint import evaluate_checkpoint
     from training.evaluate.report import render_table
 
@@ -69,16 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
                 WRONG_ARGUMENTS,
             )
     with explained():
-        version = arguments.version or current(arguments.root)
-        if version is None:
-            raise CommandError(
-                f"{arguments.root} has no CURRENT; name a --version", WRONG_CHECKPOINT
-            )
-        try:
-            beside = read_contenders(arguments.beside)
-        except ValueError as error:
-            raise CommandError(str(error), WRONG_ARGUMENTS) from error
-        checkpoint = read_checkpoint(arguments.root / version)
+        checkpoint = _checkpoint(arguments.roots[0], arguments.version)
         evaluation = evaluate_checkpoint(
             checkpoint,
             arguments.data,
@@ -90,19 +94,19 @@ def run(arguments: argparse.Namespace) -> int:
             prices=arguments.prices,
             seed=arguments.seed,
             progress=ConsoleProgress(),
-            beside=beside,
+            beside=_beside(arguments),
         )
         if render_page is not None:
             page = render_page(
                 evaluation,
                 checkpoint.manifest.router.price_curve,
-                version=version,
+                version=checkpoint.version,
                 data=arguments.data.name,
                 split=arguments.split,
             )
             arguments.html.write_text(page, encoding="utf-8")
     if arguments.json:
-        print(json.dumps({"version": version, **evaluation.to_json()}))
+        print(json.dumps({"version": checkpoint.version, **evaluation.to_json()}))
     else:
         print(render_table(evaluation.rows))
         if evaluation.oracle_bound is not None:
@@ -113,6 +117,63 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.html is not None:
             print(f"Report: {arguments.html}")
     return 0
+
+
+def _run_pooled(arguments: argparse.Namespace) -> int:
+    from training.evaluate.from_checkpoint import evaluate_trainings
+    from training.evaluate.report import render_table
+
+    for name in ("version", "price", "budget", "prices", "html"):
+        if getattr(arguments, name) is not None:
+            raise CommandError(
+                f"--{name} does not go with several roots or --budgets; give --budgets",
+                WRONG_ARGUMENTS,
+            )
+    with explained():
+        checkpoints = [_checkpoint(root, None) for root in arguments.roots]
+        cases, tables = evaluate_trainings(
+            checkpoints,
+            arguments.data,
+            columns=column_names(arguments),
+            strict=arguments.strict,
+            split=arguments.split,
+            budgets=arguments.budgets,
+            seed=arguments.seed,
+            progress=ConsoleProgress(),
+            beside=_beside(arguments),
+        )
+    if arguments.json:
+        found = {
+            "versions": [checkpoint.version for checkpoint in checkpoints],
+            "cases": cases,
+            "tables": [table.to_json() for table in tables],
+        }
+        print(json.dumps(found))
+        return 0
+    for table in tables:
+        if table.budget is not None:
+            print(f"Budget {table.budget:g} of always-full's FLOPs:")
+        print(render_table(table.rows))
+    return 0
+
+
+def _checkpoint(root: Path, version: str | None) -> Checkpoint:
+    from models.checkpoint.read import read_checkpoint
+    from models.checkpoint.store import current
+
+    version = version or current(root)
+    if version is None:
+        raise CommandError(f"{root} has no CURRENT; name a --version", WRONG_CHECKPOINT)
+    return read_checkpoint(root / version)
+
+
+def _beside(arguments: argparse.Namespace) -> list[tuple[str, Checkpoint]]:
+    from training.evaluate.beside import read_contenders
+
+    try:
+        return read_contenders(arguments.beside)
+    except ValueError as error:
+        raise CommandError(str(error), WRONG_ARGUMENTS) from error
 
 
 def _renderer() -> Callable[..., str]:

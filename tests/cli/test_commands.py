@@ -135,6 +135,8 @@ def test_people_get_the_same_in_words(call: Call, published: tuple[Path, str]) -
         ("evaluate {root} --data {data}", 3, "data.csv"),
         ("evaluate {tmp} --data {data}", 4, "CURRENT"),
         ("evaluate {root} --data {data} --beside best={root}", 2, "plain, canet"),
+        ("evaluate {root} {root} --data {data} --price 1", 2, "--price does not go with several"),
+        ("evaluate {root} --budgets 0.3 --data {data} --html x", 2, "--html does not go with"),
         ("checkpoints show {tmp}", 4, "CURRENT"),
         ("checkpoints show {root} nonsense", 4, "nonsense"),
         ("checkpoints show {root} 20200101T000000Z-00000000", 4, "20200101T000000Z-00000000"),

@@ -19,6 +19,7 @@ from models.ranker import load_ranker
 from training.data.interactions import Interactions
 from training.data.reading import make_split
 from training.data.split import EvalCases
+from training.evaluate.lines import Line, by_metric
 from training.evaluate.quality import (
     cpu_milliseconds,
     ranks_by_submodel,
@@ -43,6 +44,17 @@ class Contender:
     ranks_U: NDArray[np.float64]
     flops: float
     cpu_ms: float
+
+    def line(self) -> Line:
+        """Return its row to be."""
+        return Line(
+            name=self.name,
+            metrics=by_metric(self.ranks_U),
+            flops=self.flops,
+            cpu_ms=self.cpu_ms,
+            submodel=self.submodel,
+            price=self.price,
+        )
 
 
 def read_contenders(pairs: Sequence[str]) -> list[tuple[str, Checkpoint]]:
@@ -79,23 +91,7 @@ def contend(
 
     ValueError where that would not be the same task: other items, other users or other targets.
     """
-    catalog = checkpoint.catalog
-    if set(catalog.external_ids) != set(against.catalog.external_ids):
-        raise ValueError(
-            f"{name}: checkpoint {checkpoint.version} knows {len(catalog):,} items, "
-            f"{against.version} {len(against.catalog):,}, not the same; train both on one file"
-        )
-    own = make_split(interactions, split, catalog=catalog).open_test()
-    rows_V = np.array([0, *map(catalog.item_id, against.catalog.external_ids)], dtype=np.int64)
-    if not (
-        np.array_equal(own.users, cases.users)
-        and np.array_equal(own.targets, rows_V[cases.targets])
-        and np.array_equal(own.histories.items, rows_V[cases.histories.items])
-    ):
-        raise ValueError(
-            f"{name}: checkpoint {checkpoint.version} is tested on {len(own):,} cases, not the "
-            f"{len(cases):,} of {against.version}; train both on one file and split"
-        )
+    own = same_cases(checkpoint, interactions, split=split, against=against, cases=cases, name=name)
     manifest = checkpoint.manifest
     served = [Submodel.parse(entry.name) for entry in manifest.submodels]
     routed = name == "canet"
@@ -122,3 +118,36 @@ def contend(
         flops=float(cost_US[users, places_U].mean()),
         cpu_ms=float(np.asarray(cpu_S)[places_U].mean()) + (router_cpu if routed else 0.0),
     )
+
+
+def same_cases(
+    checkpoint: Checkpoint,
+    interactions: Interactions,
+    *,
+    split: str,
+    against: Checkpoint,
+    cases: EvalCases,
+    name: str,
+) -> EvalCases:
+    """Return `cases`, which are in rows of `against`, in rows of `checkpoint`; in the same order.
+
+    ValueError, beginning with `name`, for other items, other users or other targets.
+    """
+    catalog = checkpoint.catalog
+    if set(catalog.external_ids) != set(against.catalog.external_ids):
+        raise ValueError(
+            f"{name}: checkpoint {checkpoint.version} knows {len(catalog):,} items, "
+            f"{against.version} {len(against.catalog):,}, not the same; train both on one file"
+        )
+    own = make_split(interactions, split, catalog=catalog).open_test()
+    rows_V = np.array([0, *map(catalog.item_id, against.catalog.external_ids)], dtype=np.int64)
+    if not (
+        np.array_equal(own.users, cases.users)
+        and np.array_equal(own.targets, rows_V[cases.targets])
+        and np.array_equal(own.histories.items, rows_V[cases.histories.items])
+    ):
+        raise ValueError(
+            f"{name}: checkpoint {checkpoint.version} is tested on {len(own):,} cases, not the "
+            f"{len(cases):,} of {against.version}; train both on one file and split"
+        )
+    return own

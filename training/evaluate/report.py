@@ -47,7 +47,9 @@ class Row:
     ndcg_low, ndcg_high: 95 % interval of `ndcg@10` over users. flops_ratio: to the full
     network. cpu_ms: CPU milliseconds per user.
     difference, low, high, p: routed's NDCG@10 minus this row's, its 95 % interval over users
-    and the two-sided p; all or none.
+    and the two-sided p; all or none. relative, relative_low, relative_high: the same as a share
+    of this row's NDCG@10; None also where that is 0. each: NDCG@10 of every training, where the
+    row is a mean over several.
 
     ValueError for an unknown name, a missing metric, a number that JSON cannot hold, or half a
     comparison.
@@ -66,6 +68,10 @@ class Row:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    relative: float | None = None
+    relative_low: float | None = None
+    relative_high: float | None = None
+    each: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -104,6 +110,10 @@ class Row:
             "low": self.low,
             "high": self.high,
             "p": self.p,
+            "relative": self.relative,
+            "relative_low": self.relative_low,
+            "relative_high": self.relative_high,
+            "each": None if self.each is None else list(self.each),
         }
 
 
@@ -165,6 +175,9 @@ def table_columns(
         ("routed ahead by", [_number(row.difference, "+.4f") for row in rows]),
         ("95 % interval", [_interval(row) for row in rows]),
         ("p", [_p(row.p) for row in rows]),
+    ]
+    columns += [
+        ("each training", [" ".join(f"{one:.4f}" for one in row.each or ()) for row in rows])
     ]
     return [(title, cells) for title, cells in columns if any(cells)]
 

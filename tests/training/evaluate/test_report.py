@@ -47,6 +47,10 @@ def test_json_has_every_key_and_null_where_nothing_was_measured() -> None:
         "low": None,
         "high": None,
         "p": None,
+        "relative": None,
+        "relative_low": None,
+        "relative_high": None,
+        "each": None,
     }
     assert STATIC.to_json()["p"] == 0.0004
 
