@@ -24,6 +24,7 @@ from bench.machine import machine
 from bench.report import Report, Value
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.elastic import SEARCHES, Search
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
 from models.checkpoint.write import write_checkpoint
@@ -32,7 +33,7 @@ from models.table.resident import resident_bytes
 from training.data.split import EvalCases
 from training.elastic.from_data import split_of
 from training.elastic.search.evolution import EvolutionConfig
-from training.elastic.specialize import elastic_of, probe_of, ranker_of, specialize
+from training.elastic.specialize import elastic_of, probe_of, specialize
 from training.evaluate.bootstrap import compare, interval
 from training.evaluate.lists import top_lists
 from training.evaluate.metrics import ndcg_at

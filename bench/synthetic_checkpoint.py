@@ -21,13 +21,14 @@ from bench.synthetic_users import Histories, zipf_rows
 from models.catalog import Catalog
 from models.checkpoint.contents import CheckpointContents
 from models.checkpoint.manifest import RouterEntry
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.write import write_checkpoint
 from models.config import MemoryConfig, Submodel, SupernetConfig
 from models.cost import encoder_flops, scoring_flops
 from models.lengths import buckets
 from models.memory import TransitionMemory
-from models.ranker import Ranker, load_ranker
+from models.ranker import Ranker
 from models.router import ROUTER_FEATURES
 from models.supernet import Supernet
 from training.data.sequences import Sequences
@@ -146,12 +147,7 @@ def publish_synthetic(root: Path, model: SyntheticModel, histories: Histories) -
 
 def price_at(directory: Path, histories: Histories, encoder_share: float) -> float:
     """Return the price at which a published version spends this share on these users' encoder."""
-    checkpoint = read_checkpoint(directory)
-    manifest = checkpoint.manifest
-    served = tuple(Submodel.parse(entry.name) for entry in manifest.submodels)
-    ranker = load_ranker(
-        checkpoint.config, checkpoint.tensors, served, router_hidden=manifest.router.hidden
-    )
+    ranker = ranker_of(read_checkpoint(directory))
     return price_of_share(ranker, histories.rows[:_MOST_HISTORIES], encoder_share)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import redis
 import torch
 
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
-from models.config import Submodel
 from models.network import encode_all
-from models.ranker import load_ranker, stack
+from models.ranker import stack
 from models.submodel import extract
 from models.supernet import Supernet
 
@@ -27,13 +27,8 @@ class FullNetwork:
         version = current(root)
         assert version is not None, f"{root} has no CURRENT"
         checkpoint = read_checkpoint(root / version)
-        served = [Submodel.parse(entry.name) for entry in checkpoint.manifest.submodels]
-        self._ranker = load_ranker(
-            checkpoint.config,
-            checkpoint.tensors,
-            served,
-            router_hidden=checkpoint.manifest.router.hidden,
-        )
+        self._ranker = ranker_of(checkpoint)
+        served = self._ranker.served
         self._place = len(served) - 1
         with torch.device("meta"):
             supernet = Supernet(checkpoint.config)

@@ -15,12 +15,11 @@ import torch
 
 from models.arrays import Ids
 from models.checkpoint.contents import Checkpoint
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
-from models.config import Submodel
 from models.cost import Cost
 from models.histories import Histories
 from models.price_curve import CurvePoint
-from models.ranker import load_ranker
 from models.router import NEWEST
 from models.search.search import INDEX_FROM_ROWS
 from models.topk import top_rows
@@ -92,10 +91,8 @@ class TorchEngine:
         index_from: int = INDEX_FROM_ROWS,
     ) -> None:
         manifest = checkpoint.manifest
-        served = tuple(Submodel.parse(entry.name) for entry in manifest.submodels)
-        self._ranker = load_ranker(
-            checkpoint.config, checkpoint.tensors, served, router_hidden=manifest.router.hidden
-        )
+        self._ranker = ranker_of(checkpoint)
+        served = self._ranker.served
         self._catalog = checkpoint.catalog
         self._attributes = AttributeIndex(checkpoint.catalog)
         self._blocked = BlockedIndex(checkpoint.catalog)

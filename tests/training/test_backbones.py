@@ -15,7 +15,7 @@ from models.onnx_body import OnnxBody
 from models.ranker import Ranker
 from tests.e2e.live import engine_of, ids, live
 from tests.training.refresh.world import walks, write_csv
-from tests.training.test_pipeline import Told
+from tests.training.walkers import Told
 from training.data.interactions import Interactions
 from training.data.reading import read
 from training.pipeline import Trained, build, train

@@ -15,7 +15,7 @@ from service.engine.contract import Query
 from service.engine.torch_engine import load_engine
 from service.lifecycle.trial import prove
 from tests.training.refusals import check_refused
-from tests.training.test_pipeline import Told, write_data
+from tests.training.walkers import Told, write_data
 from training.data.reading import read
 from training.pipeline import build, publish_trained
 from training.plan import TrainPlan

@@ -14,15 +14,14 @@ import torch
 
 from cli.main import main
 from models.checkpoint.contents import Checkpoint
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current, list_versions
-from models.config import Submodel
-from models.ranker import Ranker, load_ranker, stack
+from models.ranker import stack
 from models.topk import top_rows
+from tests.training.walkers import Told, write_data
 from training.evaluate.evaluation import Evaluation
 from training.evaluate.from_checkpoint import curve_price, evaluate_checkpoint
-from training.evaluate.lines import Line
-from training.evaluate.pooled import pool
 from training.fit.gains import GAINS
 from training.fit.presets import PRESETS
 from training.pipeline import TrainResult, train
@@ -42,34 +41,12 @@ ROWS = {
 }
 
 
-def write_data(path: Path) -> Path:
-    """200 users who mostly walk upwards through 60 items and never repeat one."""
-    rng = np.random.default_rng(0)
-    lines = ["user_id,item_id,timestamp"]
-    for user in range(200):
-        start, count = int(rng.integers(60)), int(rng.integers(10, 26))
-        moment = 1_700_000_000 + int(rng.integers(10_000_000))
-        for place in range(count):
-            item = (start + 2 * place + (user + place) % 2) % 60
-            lines.append(f"u{user},i{item},{moment + 3600 * place}")
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     data: Path
     root: Path
     result: TrainResult
     checkpoint: Checkpoint
-
-
-class Told(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def log(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +71,6 @@ def evaluated(run: Run, prices: Sequence[float] | None) -> Evaluation:
         prices=prices,
         seed=0,
         progress=Silent(),
-    )
-
-
-def ranker_of(checkpoint: Checkpoint) -> Ranker:
-    manifest = checkpoint.manifest
-    return load_ranker(
-        checkpoint.config,
-        checkpoint.tensors,
-        [Submodel.parse(entry.name) for entry in manifest.submodels],
-        router_hidden=manifest.router.hidden,
     )
 
 
@@ -239,58 +206,6 @@ def test_the_command_writes_a_report_beside_its_json(
     text = report.read_text(encoding="utf-8")
     assert run.result.version in text
     assert text.count("<svg") == 4
-
-
-def test_one_root_pooled_is_that_root(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    budget = (run.checkpoint.manifest.router.price_curve[0].flops_ratio + 1) / 2
-    arguments = ["evaluate", str(run.root), "--data", str(run.data), "--json"]
-    assert main([*arguments, "--budgets", str(budget)]) == 0
-    found = json.loads(capsys.readouterr().out)
-    (table,) = found["tables"]
-    assert found["versions"] == [run.result.version]
-    assert table["budget"] == budget
-    assert main([*arguments, "--price", str(curve_price(run.checkpoint, budget))]) == 0
-    alone = json.loads(capsys.readouterr().out)
-    assert found["cases"] == alone["cases"]
-    rows = {
-        row["name"]: row
-        for row in reversed(alone["rows"])
-        if row["price"] in (None, alone["price"])
-    }
-    names = [row["name"] for row in table["rows"]]
-    assert set(names) == ROWS - {"submodel"}
-    for row in table["rows"]:
-        assert row["each"] == [row["ndcg@10"]]
-        for key in ("submodel", "price", "ndcg@20", "flops_ratio", "difference", "low", "relative"):
-            assert row[key] == rows[row["name"]][key], (row["name"], key)
-
-
-def test_two_trainings_are_averaged_case_by_case(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path / "other"
-    train(TrainRequest(data=run.data, out=other, epochs=1, seed=1), Silent())
-    arguments = ["evaluate", str(run.root), str(other), "--data", str(run.data)]
-    assert main([*arguments, "--json", "--beside", f"plain={other}"]) == 0
-    (table,) = json.loads(capsys.readouterr().out)["tables"]
-    rows = {row["name"]: row for row in table["rows"]}
-    for name in ("full", "routed", "random", "static", "oracle"):
-        assert len(rows[name]["each"]) == 2
-        assert rows[name]["ndcg@10"] == pytest.approx(float(np.mean(rows[name]["each"])))
-    assert rows["full"]["each"][1] == rows["plain"]["ndcg@10"]
-    assert rows["full"]["flops_ratio"] == pytest.approx(1)
-    difference = rows["routed"]["ndcg@10"] - rows["full"]["ndcg@10"]
-    assert rows["full"]["difference"] == pytest.approx(difference)
-    assert main([*arguments, "--budgets", "0.9", "0.95"]) == 0
-    text = capsys.readouterr().out
-    assert "Budget 0.9 of always-full's FLOPs:" in text
-    assert "each training" in text
-
-
-def test_lines_of_different_systems_are_not_pooled() -> None:
-    one = Line(name="routed", metrics={"ndcg@10": np.ones(3)})
-    with pytest.raises(ValueError, match="same systems"):
-        pool([[one], [replace(one, name="full")]], full_costs=(1.0, 1.0), budget=None, seed=0)
 
 
 def test_budget_below_the_cheapest_is_refused_and_publishes_nothing(run: Run) -> None:

@@ -18,7 +18,7 @@ from service.engine.torch_engine import TorchEngine, load_engine
 from service.lifecycle.trial import prove
 from tests.models.builders import layout
 from tests.training.refusals import check_refused
-from tests.training.test_pipeline import Told, write_data
+from tests.training.walkers import Told, write_data
 from training.data.reading import read
 from training.fit.table_plan import TableWish
 from training.pipeline import build

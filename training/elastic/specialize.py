@@ -14,6 +14,7 @@ from torch import Tensor
 from models.checkpoint.contents import Checkpoint, CheckpointContents
 from models.checkpoint.elastic import ElasticEntry, Search, SpecializedEntry
 from models.checkpoint.manifest import PricePoint, RouterEntry
+from models.checkpoint.ranker import ranker_of
 from models.config import Submodel
 from models.ranker import Ranker, load_ranker
 from models.table.parameters import is_table, table_of, table_state
@@ -68,16 +69,6 @@ def probe_of(checkpoint: Checkpoint, cases: EvalCases) -> Probe:
         cases,
         price=manifest.router.price,
         exclude_seen=not manifest.repeats,
-    )
-
-
-def ranker_of(checkpoint: Checkpoint) -> Ranker:
-    """Return the ranker that a service makes of a checkpoint."""
-    return load_ranker(
-        checkpoint.config,
-        checkpoint.tensors,
-        [Submodel.parse(entry.name) for entry in checkpoint.manifest.submodels],
-        router_hidden=checkpoint.manifest.router.hidden,
     )
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint.contents import Checkpoint
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
-from models.config import Submodel
-from models.ranker import load_ranker
 from training.data.interactions import Interactions
 from training.data.reading import make_split
 from training.data.split import EvalCases
@@ -93,12 +92,9 @@ def contend(
     """
     own = same_cases(checkpoint, interactions, split=split, against=against, cases=cases, name=name)
     manifest = checkpoint.manifest
-    served = [Submodel.parse(entry.name) for entry in manifest.submodels]
     routed = name == "canet"
-    ranker = load_ranker(
-        checkpoint.config, checkpoint.tensors, served, router_hidden=manifest.router.hidden
-    )
-    full = len(served) - 1
+    ranker = ranker_of(checkpoint)
+    full = len(ranker.served) - 1
     price = manifest.router.price if routed else None
     places_U = np.full(len(own), full)
     if price is not None:
@@ -112,7 +108,7 @@ def contend(
     cpu_S, router_cpu = cpu_milliseconds(ranker, own, most=_CPU_CASES)
     return Contender(
         name=name,
-        submodel=None if routed else served[full].name,
+        submodel=None if routed else ranker.served[full].name,
         price=price,
         ranks_U=ranks_US[users, np.searchsorted(needed, places_U)],
         flops=float(cost_US[users, places_U].mean()),

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint.contents import Checkpoint
-from models.config import Submodel
-from models.ranker import Ranker, load_ranker
+from models.checkpoint.ranker import ranker_of
+from models.ranker import Ranker
 from training.data.columns import ColumnNames
 from training.data.reading import make_split, read
 from training.data.split import Split
@@ -53,7 +53,7 @@ def evaluate_checkpoint(
     parts = make_split(interactions, split, catalog=checkpoint.catalog)
     if parts.left_out:
         progress.log(f"{parts.left_out:,} rows or cases left out: not in the catalog")
-    ranker = _ranker(checkpoint)
+    ranker = ranker_of(checkpoint)
     exclude_seen = not manifest.repeats
     validation_ndcg_S = _validation(ranker, parts, exclude_seen=exclude_seen, progress=progress)
     cases = parts.open_test()
@@ -128,7 +128,7 @@ def evaluate_trainings(
             cases=cases,
             name=checkpoint.version,
         )
-        ranker = _ranker(checkpoint)
+        ranker = ranker_of(checkpoint)
         own_parts = make_split(interactions, split, catalog=checkpoint.catalog)
         measured = Measurement(
             ranker,
@@ -177,14 +177,6 @@ def evaluate_trainings(
         for place, budget in enumerate(wanted)
     ]
     return len(cases), tables
-
-
-def _ranker(checkpoint: Checkpoint) -> Ranker:
-    manifest = checkpoint.manifest
-    served = [Submodel.parse(entry.name) for entry in manifest.submodels]
-    return load_ranker(
-        checkpoint.config, checkpoint.tensors, served, router_hidden=manifest.router.hidden
-    )
 
 
 def _validation(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from models.checkpoint.contents import Checkpoint
-from models.config import Submodel
-from models.ranker import Ranker, load_ranker, stack
+from models.checkpoint.ranker import ranker_of
+from models.ranker import stack
 from models.topk import top_rows
 from training.data.errors import DataError
 from training.data.interactions import Interactions
@@ -81,7 +81,7 @@ def measure_live(
     known = parts.open_test()
     if not len(known):
         return None
-    ranker = _ranker(live)
+    ranker = ranker_of(live)
     ranks_US = ranks_by_submodel(
         ranker, known, exclude_seen=not live.manifest.repeats, progress=progress
     )
@@ -137,7 +137,7 @@ def replay_golden(checkpoint: Checkpoint) -> None:
 
     Raises RefusedError `golden`.
     """
-    ranker, catalog = _ranker(checkpoint), checkpoint.catalog
+    ranker, catalog = ranker_of(checkpoint), checkpoint.catalog
     places = {submodel.name: place for place, submodel in enumerate(ranker.served)}
     for number, query in enumerate(checkpoint.golden, start=1):
         history = catalog.encode(query.history)[0]
@@ -157,13 +157,3 @@ def replay_golden(checkpoint: Checkpoint) -> None:
                 f"golden query {number} on {query.submodel} differs by {worst:.2g} after reading "
                 "the checkpoint back",
             )
-
-
-def _ranker(checkpoint: Checkpoint) -> Ranker:
-    served = [Submodel.parse(entry.name) for entry in checkpoint.manifest.submodels]
-    return load_ranker(
-        checkpoint.config,
-        checkpoint.tensors,
-        served,
-        router_hidden=checkpoint.manifest.router.hidden,
-    )

@@ -13,8 +13,7 @@ import torch
 
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
-from models.config import Submodel, SupernetConfig
-from models.ranker import Ranker, load_ranker
+from models.config import SupernetConfig
 from service.engine.contract import Price, Query
 from service.engine.torch_engine import TorchEngine
 from tests.models.builders import small_config
@@ -155,15 +154,6 @@ def request(data: Path, root: Path, **other: Any) -> TrainRequest:
         emb_widths=CANET.emb_widths,
         max_length=CANET.max_length,
         **asked,
-    )
-
-
-def ranker_of(checkpoint: Checkpoint) -> Ranker:
-    return load_ranker(
-        checkpoint.config,
-        checkpoint.tensors,
-        [Submodel.parse(entry.name) for entry in checkpoint.manifest.submodels],
-        router_hidden=checkpoint.manifest.router.hidden,
     )
 
 

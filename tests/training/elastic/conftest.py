@@ -11,7 +11,7 @@ import torch
 
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
-from tests.training.test_pipeline import write_data
+from tests.training.walkers import write_data
 from training.elastic.config import ElasticPlan
 from training.pipeline import train
 from training.plan import TrainRequest

@@ -14,6 +14,7 @@ from bench.__main__ import main as bench
 from cli.main import main
 from models.checkpoint.contents import Checkpoint
 from models.checkpoint.elastic import SEARCHES, ElasticEntry
+from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
 from models.checkpoint.write import write_checkpoint
@@ -23,7 +24,7 @@ from tests.models.published import publish_random
 from tests.training.elastic.conftest import Trained
 from training.data.reading import make_split, read
 from training.elastic.probe import Probe
-from training.elastic.specialize import probe_of, ranker_of, specialize
+from training.elastic.specialize import probe_of, specialize
 from training.elastic.values import expected_ndcg, problem_of, values
 from training.evaluate.metrics import ndcg_at
 from training.evaluate.quality import ranks_by_submodel, routed_places
