@@ -45,7 +45,8 @@ class Trainer:
 
     def start(self) -> subprocess.Popen[str]:
         words = f"train --refresh --data {self.data} --out {self.root} --dataset {self.dataset}"
-        plan = "--preset session-like --epochs 1 --threads 1 --batch 20 --keep 3"
+        grid = "--preset session-like --depths 1,2 --widths 32,64"
+        plan = f"{grid} --epochs 1 --threads 1 --batch 20 --keep 3"
         gate = "--gate-saved -1 1 --gate-tolerance 1 --json"
         return subprocess.Popen(
             [sys.executable, "-m", "cli.main", *words.split(), *plan.split(), *gate.split()],

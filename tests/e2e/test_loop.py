@@ -37,7 +37,13 @@ LENIENT = Gate(tolerance=1.0, min_saved=-1.0, max_saved=1.0)
 def request_(redis_url: str, tmp_path: Path) -> Iterator[RefreshRequest]:
     before = torch.get_num_threads()
     plan = TrainPlan(
-        out=tmp_path / "models", preset="session-like", epochs=1, threads=1, resume=False
+        out=tmp_path / "models",
+        preset="session-like",
+        depths=(1, 2),
+        widths=(32, 64),
+        epochs=1,
+        threads=1,
+        resume=False,
     )
     data = write_csv(tmp_path / "data.csv", walks([f"u{n}" for n in range(40)], items=ITEMS))
     yield RefreshRequest(

@@ -115,7 +115,15 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(data: Path, tmp_path: Path, 
     """A table in blocks: the weights after a kill and a second start are the same."""
     interactions = read(data, None, strict=False, progress=Silent())
     wish = TableWish(cuts=(10, 30), ranks=(64, 16, 4))
-    plan = TrainPlan(out=tmp_path / "once", table=wish, head=head, epochs=3, preset="session-like")
+    plan = TrainPlan(
+        out=tmp_path / "once",
+        table=wish,
+        head=head,
+        epochs=3,
+        preset="session-like",
+        depths=(1, 2),
+        widths=(32, 64),
+    )
     once = build(plan, interactions, Silent()).fitted
 
     told = Told()

@@ -76,9 +76,10 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
             threads=1,
         ),
     ),
-    # Short histories over a wide catalog: shallow is enough, scoring dominates.
+    # Short histories over a wide catalog: scoring dominates, and shallow is enough once a deep
+    # network has taught it.
     "session-like": (
-        {"max_length": 32, "depths": (1, 2), "widths": (32, 64), "emb_widths": (32, 64)},
+        {"max_length": 32, "depths": (1, 2, 4), "widths": (32, 64, 128), "emb_widths": (32, 64)},
         TrainConfig(
             epochs=40,
             patience=6,
@@ -88,7 +89,7 @@ PRESETS: dict[str, tuple[dict[str, Any], TrainConfig]] = {
             student_share=0.4,
             random_submodels=1,
             average_decay=0.995,
-            max_seconds=20 * 60.0,
+            max_seconds=45 * 60.0,
         ),
     ),
     # Long histories: depth and width pay, once the item table stands.

@@ -54,7 +54,13 @@ def world(redis_url: str, tmp_path: Path) -> Iterator[World]:
     before = torch.get_num_threads()
     data = write_csv(tmp_path / "data.csv", walks([f"u{n}" for n in range(40)], items=40))
     plan = TrainPlan(
-        out=tmp_path / "models", preset="session-like", epochs=1, threads=1, resume=False
+        out=tmp_path / "models",
+        preset="session-like",
+        depths=(1, 2),
+        widths=(32, 64),
+        epochs=1,
+        threads=1,
+        resume=False,
     )
     request = RefreshRequest(
         plan=plan,
