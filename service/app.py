@@ -120,6 +120,7 @@ def create_app(
         max_batch=settings.max_batch,
         queue_limit=settings.max_batch,
         variant="shadow",
+        loop_seconds=0.0,  # nobody waits for it, so nobody is to wait because of it
     )
     shadow = Shadow(
         sides,
@@ -185,8 +186,8 @@ def create_app(
     allowed = Allowed(ENDPOINTS, admin=any("admin" in key.scopes for key in settings.api_keys))
     app.add_exception_handler(HTTPException, partial(_refused, allowed))
     app.add_exception_handler(RequestValidationError, _wrong_parameter)
-    app.add_middleware(Direct, shortcuts=shortcuts())
     app.add_middleware(Methods, allowed=allowed)
+    app.add_middleware(Direct, shortcuts=shortcuts())
     app.add_middleware(BodyLimit, limit=settings.max_body, seconds=settings.client_timeout_seconds)
     if settings.admin_port is not None:
         app.add_middleware(Doors, lifetime=services.lifetime)

@@ -7,9 +7,10 @@ import hashlib
 import json
 import logging
 import sys
+import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TextIO
 
 from pydantic_core import to_json
@@ -132,10 +133,31 @@ def log_audit(what: str, fields: dict[str, Any]) -> None:
 def log_request(fields: dict[str, Any], *, level: int = logging.INFO) -> None:
     """Write the canonical line of one request."""
     if _access.isEnabledFor(level):
-        # Not `logger.log`: it walks the stack for a file and line that no format shows.
-        record = _access.makeRecord(ACCESS, level, "", 0, "request", (), None)
-        setattr(record, _FIELDS, fields)
-        _access.handle(record)
+        _access.handle(_request_record(level, fields))
+
+
+def _request_record(level: int, fields: dict[str, Any]) -> logging.LogRecord:
+    """Return the record of one canonical line.
+
+    A copy of one that was made before: making one asks for file, line, process and thread, which
+    no format shows.
+    """
+    made = _like(level)
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    now = time.time()
+    record.__dict__ = {
+        **made.__dict__,
+        "created": now,
+        "msecs": (now - int(now)) * 1000,
+        "relativeCreated": made.relativeCreated + (now - made.created) * 1000,
+        _FIELDS: fields,
+    }
+    return record
+
+
+@cache
+def _like(level: int) -> logging.LogRecord:
+    return _access.makeRecord(ACCESS, level, "", 0, "request", (), None)
 
 
 def _time(record: logging.LogRecord) -> str:

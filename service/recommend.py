@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from service.cache.results import ResultCache, result_key
+from service.deadlines import Deadlines
 from service.engine.batcher import Answer, EngineFailedError, NoEngineError, QueueFullError
 from service.engine.contract import Blocked, Engine, Flops, Price, Query, Ranking
 from service.impressions import Impressions
@@ -73,6 +74,7 @@ class Recommender:
         self._impressions = impressions
         self._cache = cache
         self._new_id = Ulids()
+        self._deadlines = Deadlines()
 
     async def recommend(
         self,
@@ -100,15 +102,17 @@ class Recommender:
         stages: dict[str, float] = {}
         source = "request" if user_id is None else "none"
         try:
-            async with asyncio.timeout(deadline_seconds or self._deadline_seconds):
+            with self._deadlines.within(deadline_seconds or self._deadline_seconds):
                 if user_id is not None:
                     started = time.perf_counter()
+                    line.batcher.expect()
                     try:
                         history = tuple(await self._store.recent(user_id, self._history_max))
                         source = "store"
                     except StoreUnavailableError:
                         degraded.append("redis_down")
                     finally:
+                        line.batcher.arrive()
                         stages["redis"] = time.perf_counter() - started
                         self._metrics.stage("redis", stages["redis"])
                         if marks is not None:

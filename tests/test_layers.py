@@ -32,7 +32,7 @@ def floor(module: str) -> int:
     name = module.removeprefix("service.")
     if name.endswith(".contract"):
         return SERVICE_FLOORS.index("contract")
-    if name in {"settings", "logs", "ulid", "clock"} or name.startswith(
+    if name in {"settings", "logs", "ulid", "clock", "deadlines"} or name.startswith(
         ("config", "metrics", "tracing")
     ):
         return SERVICE_FLOORS.index("base")

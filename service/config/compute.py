@@ -23,7 +23,11 @@ class Compute(Section):
     max_batch: Annotated[int, Field(ge=1, le=1024, description="Most queries in one batch.")] = 16
     batch_wait_ms: Annotated[
         float,
-        Field(ge=0, le=1000, description="Longest wait for a batch to fill; never when idle."),
+        Field(
+            ge=0,
+            le=1000,
+            description="Longest that a query waits for others on the way, to share their batch.",
+        ),
     ] = 2.0
     queue_limit: Annotated[
         int, Field(ge=1, le=100_000, description="Waiting queries beyond which 429 is answered.")

@@ -1,8 +1,10 @@
-"""A bounded queue in front of one worker thread, which is the only place an engine computes.
+"""A bounded queue in front of the engine; what is short runs on the event loop, the rest beside it.
 
-Life of a query: `submit` puts it in the queue (or refuses: QueueFullError), the worker takes
-what waits, asks once which engine is current, calls it, and hands every answer back to the
-event loop in one wake-up. A query whose caller left is skipped.
+Life of a query: `submit` puts it in the queue (or refuses: QueueFullError). At the end of the event
+loop's turn, if the engine is free and nobody else is on the way, what waits becomes a batch. A
+batch that takes no longer than the event loop may be held up is computed right there: handing it
+over to a thread and back, and two threads after one interpreter lock, cost more than that. Any
+other goes to the one worker thread. A query whose caller left is skipped.
 """
 
 from __future__ import annotations
@@ -12,51 +14,51 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
-from service.engine.contract import (
-    AS_PUBLISHED,
-    BatchTimings,
-    Engine,
-    Price,
-    Query,
-    Ranking,
-    UnknownFieldError,
-    UnknownItemError,
-    UnknownSubmodelError,
+from service.engine.batch import (
+    Answer,
+    EngineFailedError,
+    NoEngineError,
+    Outcome,
+    Waiting,
+    compute,
 )
+from service.engine.contract import AS_PUBLISHED, BatchTimings, Engine, Price, Query
+from service.engine.pace import Pace
+
+__all__ = ["Answer", "Batcher", "EngineFailedError", "NoEngineError", "QueueFullError"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("canet.batcher")
+
+LOOP_SECONDS: Final = 0.005
+"""How long a batch may hold up the event loop: as long as any thread may keep the interpreter."""
+# Of fewer together each costs more than handing them over saves.
+_WORTH_SPLITTING: Final = 8
 
 
 class QueueFullError(Exception):
     """The bound on waiting queries is reached; nothing was queued."""
 
 
-class NoEngineError(Exception):
-    """No model is loaded, or the batcher is stopping."""
-
-
-class EngineFailedError(Exception):
-    """The engine raised on this query; the cause is logged, and chained."""
-
-
-Release = Literal["full", "idle", "alone", "waited", "stopping"]
+Release = Literal["full", "idle", "alone", "gathered", "waited", "stopping"]
 
 
 class BatchObserver(Protocol):
-    """Told what happened, from the worker thread; `rejected` from the event loop."""
+    """Told what happened, on the event loop."""
 
     def batch_released(self, reason: Release, variant: str) -> None:
         """Note why a batch went to the engine as it was.
 
-        `full`: it holds as many queries as it may. `idle`: the worker had nothing to do, so nothing
-        was waited for. `alone`: one query waited behind another batch, and no other. `waited`: its
-        oldest query had waited long enough. `stopping`: it was the last.
+        `full`: it holds as many queries as it may. `idle`: the engine had nothing to do and nobody
+        else was on the way, so nothing was waited for. `alone`: one query waited behind another
+        batch, and no other. `gathered`: it waited behind another batch or for others on the way,
+        and holds them all. `waited`: its oldest query had waited long enough. `stopping`: the
+        service ends, so nobody else will come.
         """
         ...
 
@@ -71,34 +73,14 @@ class BatchObserver(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """One query's ranking with the engine that made it and what the batch took."""
-
-    ranking: Ranking
-    engine: Engine
-    queue_seconds: float
-    timings: BatchTimings
-    price: Price
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Waiting:
-    """A query, or a job for the worker thread, with the future that its caller awaits."""
-
-    future: asyncio.Future[Any]
-    queued_at: float
-    query: Query | None = None
-    job: Callable[[Engine], Any] | None = None
-
-
 class Batcher:
     """See the module. Belongs to one event loop; `start` and `stop` are called once each.
 
     `current` returns the engine to use, None when there is none. A batch holds at most
-    `max_batch` queries. When more queries wait than one, a batch may be held open until its
-    oldest query has waited `max_wait_seconds`; a lone query on an idle worker never waits.
-    `price` is asked once per batch, on the worker thread.
+    `max_batch` queries. While callers that said `expect` are still on the way, it is held open
+    until its oldest query has waited `max_wait_seconds`; a query that is alone in the service on
+    an idle engine never waits. `price` is asked once per batch. Batches of more than
+    `loop_seconds`, judged by the ones before, never run on the event loop; with 0 none does.
     """
 
     def __init__(
@@ -111,6 +93,7 @@ class Batcher:
         queue_limit: int = 256,
         variant: str = "stable",
         price: Callable[[], Price] = lambda: AS_PUBLISHED,
+        loop_seconds: float = LOOP_SECONDS,
     ) -> None:
         self._current = current
         self._price = price
@@ -119,8 +102,16 @@ class Batcher:
         self._max_wait_seconds = max_wait_seconds
         self._queue_limit = queue_limit
         self._variant = variant
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._pace = Pace(loop_seconds)
+        self._waiting: deque[Waiting] = deque()
+        self._expected = 0
+        self._held = False
+        self._computing = False
+        self._due: asyncio.Handle | None = None
+        self._late: asyncio.TimerHandle | None = None
         self._unanswered: set[asyncio.Future[Any]] = set()
+        self._batches: queue.SimpleQueue[tuple[list[Waiting], Engine | None] | None]
+        self._batches = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -128,7 +119,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Queries waiting right now; callable from any thread."""
-        return self._queue.qsize()
+        return len(self._waiting)
 
     def start(self) -> None:
         """Start the worker; call it on the event loop that will submit."""
@@ -136,6 +127,16 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, name="canet-engine", daemon=True)
         self._thread.start()
+
+    def expect(self) -> None:
+        """Say that a query is about to come: a batch may wait for it. `arrive` must follow."""
+        self._expected += 1
+
+    def arrive(self) -> None:
+        """Say that what was expected is here, or will not come."""
+        self._expected -= 1
+        if not self._expected and self._waiting:
+            self._soon()
 
     async def submit(self, query: Query) -> Answer:
         """Return the current engine's answer.
@@ -165,11 +166,12 @@ class Batcher:
         self._stopping = True
         waiting = list(self._unanswered)
         if waiting:
+            self._soon()
             await asyncio.wait(waiting, timeout=grace_seconds)
         for future in list(self._unanswered):
             if not future.done():
                 future.set_exception(NoEngineError("the service is stopping"))
-        self._queue.put(None)
+        self._batches.put(None)
         # An idle worker ends within microseconds; one stuck in an engine is a daemon and is left.
         self._thread.join(timeout=1.0 if waiting else 5.0)
 
@@ -178,139 +180,107 @@ class Batcher:
     ) -> asyncio.Future[Any]:
         if self._stopping or self._loop is None:
             raise NoEngineError("the service is stopping")
-        if self._queue.qsize() >= self._queue_limit:
+        if len(self._waiting) >= self._queue_limit:
             self._observer.queue_rejected()
             raise QueueFullError(f"{self._queue_limit} queries are waiting")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._unanswered.add(future)
         future.add_done_callback(self._unanswered.discard)
-        self._queue.put(
-            _Waiting(future=future, queued_at=time.perf_counter(), query=query, job=job)
-        )
+        self._waiting.append(Waiting(future, time.perf_counter(), query, job))
+        self._soon()
         return future
 
-    # Everything below runs on the worker thread.
+    def _soon(self) -> None:
+        """Look at what waits at the end of this turn: whoever comes in it comes along."""
+        if self._due is None and not self._computing and self._loop is not None:
+            self._due = self._loop.call_soon(self._consider)
+
+    def _consider(self) -> None:
+        """Let a batch go if it is time."""
+        self._due = None
+        waiting = self._waiting
+        while waiting and waiting[0].future.cancelled():
+            waiting.popleft()
+        if not waiting:
+            self._held = False
+        if self._computing or not waiting:
+            return
+        reason = self._reason()
+        if reason is None:
+            self._held = True
+            self._wake()
+            return
+        self._held = False
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        engine = self._current()
+        fits = self._pace.fits(engine)
+        on_loop = len(waiting) <= fits or fits >= _WORTH_SPLITTING
+        batch = self._take(min(self._max_batch, fits) if on_loop else self._max_batch)
+        self._observer.batch_released(reason, self._variant)
+        self._computing = True
+        if on_loop and not any(one.job for one in batch):
+            self._finish(batch, engine, compute(batch, engine, self._price))
+        else:
+            self._batches.put((batch, engine))
+
+    def _reason(self) -> Release | None:
+        """Return why the batch goes now, None to wait for those on the way."""
+        if self._stopping:
+            return "stopping"
+        if len(self._waiting) >= self._max_batch:
+            return "full"
+        if self._expected:
+            waited = time.perf_counter() - self._waiting[0].queued_at
+            return "waited" if waited >= self._max_wait_seconds else None
+        if not self._held:
+            return "idle"
+        return "alone" if len(self._waiting) == 1 else "gathered"
+
+    def _wake(self) -> None:
+        assert self._loop is not None
+        if self._late is None:
+            left = self._waiting[0].queued_at + self._max_wait_seconds - time.perf_counter()
+            self._late = self._loop.call_later(max(0.0, left), self._overdue)
+
+    def _overdue(self) -> None:
+        self._late = None
+        if self._waiting:
+            self._soon()
+
+    def _take(self, most: int) -> list[Waiting]:
+        batch: list[Waiting] = []
+        while self._waiting and len(batch) < most:
+            one = self._waiting.popleft()
+            if not one.future.cancelled():
+                batch.append(one)
+        return batch
+
+    def _finish(self, batch: Sequence[Waiting], engine: Engine | None, outcome: Outcome) -> None:
+        """Hand out what a batch brought, note it, and look at what waits meanwhile."""
+        self._computing = False
+        for waits, timings in outcome.calls:
+            self._pace.took(engine, timings, len(waits))
+            self._observer.batch_done(waits, timings, self._variant)
+        for future, value, error in outcome.results:
+            if future.done():  # cancelled meanwhile, or given up by `stop`
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+        if self._waiting:
+            self._held = True
+            self._soon()
 
     def _work(self) -> None:
-        while True:
-            idle = self._queue.empty()
-            first = self._queue.get()
-            if first is None:
-                return
-            batch, reason = self._gather(first, idle=idle)
-            batch = [waiting for waiting in batch if not waiting.future.cancelled()]
-            if batch:
-                self._observer.batch_released(reason, self._variant)
-                self._run(batch)
-            if reason == "stopping":
-                return
-
-    def _gather(self, first: _Waiting, *, idle: bool) -> tuple[list[_Waiting], Release]:
-        """Return the batch that starts with `first`, and why it ends where it does."""
-        batch = [first]
-        until = first.queued_at + self._max_wait_seconds
-        while len(batch) < self._max_batch:
-            try:
-                another = self._queue.get_nowait()
-            except queue.Empty:
-                if idle:
-                    return batch, "idle"
-                if len(batch) == 1:
-                    return batch, "alone"
-                left = until - time.perf_counter()
-                if left <= 0:
-                    return batch, "waited"
-                try:
-                    another = self._queue.get(timeout=left)
-                except queue.Empty:
-                    return batch, "waited"
-            if another is None:
-                return batch, "stopping"
-            batch.append(another)
-        return batch, "full"
-
-    def _run(self, batch: list[_Waiting]) -> None:
-        results: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
-        try:
-            engine = self._current()
-            if engine is None:
-                raise NoEngineError("no model is loaded")
-            queries = [waiting for waiting in batch if waiting.query is not None]
-            if queries:
-                results += self._answer(engine, queries)
-            for waiting in batch:
-                if waiting.job is not None:
-                    results.append(_do(waiting, engine))
-        except BaseException as error:  # whatever happens here, nobody may be left waiting
-            if not isinstance(error, NoEngineError):
-                log.exception("the batch failed outside the engine")
-            done = {future for future, _, _ in results}
-            failure = error if isinstance(error, NoEngineError) else _failed(error)
-            results += [(one.future, None, failure) for one in batch if one.future not in done]
+        """Compute batches until told to end; the worker thread's whole life."""
         assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(_resolve, results)
-        except RuntimeError:
-            log.warning("the event loop closed before %d answers were delivered", len(results))
-
-    def _answer(
-        self, engine: Engine, queries: list[_Waiting]
-    ) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
-        started = time.perf_counter()
-        asked = [waiting.query for waiting in queries if waiting.query is not None]
-        try:
-            price = self._price()
-            rankings, timings = engine.recommend(asked, price)
-            if len(rankings) != len(asked):
-                raise RuntimeError(f"{len(rankings)} rankings for {len(asked)} queries")
-        except Exception as error:
-            if len(queries) > 1:
-                log.warning("a batch of %d failed; its queries are run one by one", len(queries))
-                return [result for one in queries for result in self._answer(engine, [one])]
-            log.exception("the engine failed on one query")
-            return [(queries[0].future, None, _failed(error))]
-        waits = [started - waiting.queued_at for waiting in queries]
-        self._observer.batch_done(waits, timings, self._variant)
-        return [
-            (
-                waiting.future,
-                Answer(
-                    ranking=ranking,
-                    engine=engine,
-                    queue_seconds=wait,
-                    timings=timings,
-                    price=price,
-                ),
-                None,
-            )
-            for waiting, ranking, wait in zip(queries, rankings, waits, strict=True)
-        ]
-
-
-def _do(waiting: _Waiting, engine: Engine) -> tuple[asyncio.Future[Any], Any, BaseException | None]:
-    assert waiting.job is not None
-    try:
-        return waiting.future, waiting.job(engine), None
-    except (UnknownItemError, UnknownFieldError, UnknownSubmodelError) as error:
-        return waiting.future, None, error
-    except Exception as error:
-        log.exception("the engine failed on a job")
-        return waiting.future, None, _failed(error)
-
-
-def _failed(cause: BaseException) -> EngineFailedError:
-    failure = EngineFailedError("the engine failed on this query")
-    failure.__cause__ = cause
-    return failure
-
-
-def _resolve(
-    results: Sequence[tuple[asyncio.Future[Any], Any, BaseException | None]],
-) -> None:
-    for future, value, error in results:
-        if future.done():  # cancelled meanwhile, or given up by `stop`
-            continue
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+        while (given := self._batches.get()) is not None:
+            batch, engine = given
+            outcome = compute(batch, engine, self._price)
+            try:
+                self._loop.call_soon_threadsafe(self._finish, batch, engine, outcome)
+            except RuntimeError:
+                log.warning("the event loop closed before %d answers were delivered", len(batch))

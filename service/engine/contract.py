@@ -217,7 +217,7 @@ class ModelInfo:
 
 
 class Engine(Protocol):
-    """A loaded checkpoint. Synchronous; called from one worker thread at a time."""
+    """A loaded checkpoint. Synchronous; called from one thread at a time, not always the same."""
 
     @property
     def info(self) -> ModelInfo:

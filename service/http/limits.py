@@ -28,13 +28,14 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        whole: int | None = scope.get(WHOLE_KEY)
+        if whole is not None and whole <= self._limit:
+            await self._app(scope, receive, send)
+            return
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or self._too_long(value)):
                 await send_problem(self._problem(), scope, send)
                 return
-        if WHOLE_KEY in scope:
-            await self._app(scope, receive, send)
-            return
         received = 0
         until: float | None = None
         complete = False

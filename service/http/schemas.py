@@ -53,6 +53,8 @@ def all_different(ids: list[str] | None) -> list[str] | None:
 
 
 SET: dict[str, Any] = {"uniqueItems": True}
+# A default that is a list is copied, deeply, for every request: it is made instead.
+SET_OR_NOTHING: dict[str, Any] = {**SET, "default": []}
 
 
 def _items_are(model: str) -> dict[str, Any]:
@@ -129,7 +131,9 @@ class RecommendRequest(Body):
     history: Annotated[list[Id], Field(max_length=1000)] | None = None
     k: Annotated[int, Field(ge=1, le=500)] = 10
     exclude_seen: bool = True
-    exclude_items: Annotated[list[Id], Field(max_length=1000, json_schema_extra=SET)] = []
+    exclude_items: Annotated[
+        list[Id], Field(max_length=1000, default_factory=list, json_schema_extra=SET_OR_NOTHING)
+    ]
     candidates: (
         Annotated[list[Id], Field(min_length=1, max_length=2000, json_schema_extra=SET)] | None
     ) = None
@@ -138,8 +142,8 @@ class RecommendRequest(Body):
     compute: ComputeBody = _UNBOUNDED
     include: Annotated[
         list[Literal["scores", "attributes", "explain"]],
-        Field(max_length=3, json_schema_extra=SET),
-    ] = []
+        Field(max_length=3, default_factory=list, json_schema_extra=SET_OR_NOTHING),
+    ]
     scenario: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")] | None = None
 
     _sets = field_validator("exclude_items", "candidates", "include")(all_different)

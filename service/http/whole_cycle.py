@@ -11,7 +11,7 @@ from service.http.record import header_lines, status_line
 from service.http.whole_request import WholeRequest
 
 WHOLE_KEY: Final = "canet_whole"
-"""In the scope of such a request: nobody has to wait for its body, or to count it."""
+"""In the scope of such a request, the bytes of its body: nobody has to wait for it or count it."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
@@ -108,6 +108,6 @@ def _scope(protocol: HttpToolsProtocol, request: WholeRequest) -> HTTPScope:
         "path": path,
         "raw_path": request.url,
         "query_string": b"",
-        WHOLE_KEY: True,
+        WHOLE_KEY: len(request.body),
     }
     return cast(HTTPScope, scope)

@@ -97,6 +97,8 @@ class ComputeMetrics(HttpMetrics):
         create(self.batches_released, RELEASES)
         self._served: set[str] = set()
         self._by_source = Children(self.recommendations.labels)
+        self._lengths = self.history_length.labels()
+        self._flops_by_part = Children(self.flops.labels)
         self._by_submodel = Children(self.submodel_requests.labels)
         self._by_length = Children(self.length_flops.labels)
         self._baseline_by_length = Children(self.length_baseline_flops.labels)
@@ -106,13 +108,13 @@ class ComputeMetrics(HttpMetrics):
         self._cache_asked = Children(self.cache_requests.labels)
         self._work_flops = Children(self.work_flops.labels)
         self._cpu = Children(self.cpu_seconds.labels)
-        # By variant; replaced whole, as the worker writes while the event loop reads.
+        # By variant.
         self._full_cpu_per_flop: dict[str, Mapping[Part, float]] = {}
 
     def answered(self, ranking: Ranking, degraded: Sequence[str], variant: str) -> None:
         """Note one recommendation; only answers of the model have a baseline to save on."""
         self._by_source[ranking.source, variant].inc()
-        self.history_length.observe(ranking.history_length)
+        self._lengths.observe(ranking.history_length)
         if ranking.missing_items:
             self.unknown_items.inc(len(ranking.missing_items))
         for reason in degraded:
@@ -145,7 +147,7 @@ class ComputeMetrics(HttpMetrics):
         for (submodel, part), work in timings.work.items():
             name = submodel if submodel == EVERY_SUBMODEL else within(submodel, self._served)
             if variant != "shadow":
-                self.flops.labels(part).inc(work.flops)
+                self._flops_by_part[part,].inc(work.flops)
             self._work_flops[variant, name].inc(work.flops)
             self._cpu[variant, name, part].inc(max(work.cpu_seconds, 0.0))
         if variant == "shadow":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from service.metrics.labels import (
     LATENCY,
@@ -16,6 +16,7 @@ from service.metrics.labels import (
     USUAL_STATUSES,
 )
 from service.metrics.makers import Makers, create, within
+from service.metrics.plain import Count, Distribution
 
 
 class HttpMetrics(Makers):
@@ -38,9 +39,9 @@ class HttpMetrics(Makers):
             "stage_duration_seconds", "Time by stage of a recommendation.", LATENCY, "stage"
         )
         create(self.stage_duration, STAGES)
-        # Looking a child up by its labels takes a lock and longer than counting does.
+        # Looking a child up by its labels takes longer than counting does.
         self._stages = {stage: self.stage_duration.labels(stage) for stage in STAGES}
-        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._answers: dict[tuple[str, str, int], tuple[Count, Distribution]] = {}
         self._routes: set[tuple[str, str]] = set()
 
     def create_routes(self, routes: Iterable[tuple[str, str]]) -> None:

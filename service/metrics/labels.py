@@ -55,7 +55,7 @@ EVENT_RESULTS = ("accepted", "duplicate", "rejected")
 # Why an event that names a recommendation is booked on none.
 UNATTRIBUTED = ("unknown", "expired", "not_recommended", "unavailable", "unnamed")
 RECORD_RESULTS = ("kept", "lost")
-RELEASES = ("full", "idle", "alone", "waited", "stopping")
+RELEASES = ("full", "idle", "alone", "gathered", "waited", "stopping")
 CACHES = ("result",)
 CACHE_RESULTS = ("hit", "miss")
 REDIS_OPS = (

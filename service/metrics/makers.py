@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+
+from service.metrics.plain import Counter, Histogram
 
 Child = TypeVar("Child")
 
@@ -24,14 +26,14 @@ class Makers:
         return Gauge(f"canet_{name}", text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(f"canet_{name}", text, labels, registry=self.registry, buckets=buckets)
+        return Histogram(f"canet_{name}", text, labels, buckets=buckets, registry=self.registry)
 
 
 class Children(dict[tuple[str, ...], Child]):
     """The children of a metric, found by their label values.
 
-    The metric's own `labels` takes a lock and several times longer than counting does. Only for
-    closed label sets: what was looked up once stays.
+    Looking a child up by `labels` takes several times longer than counting does. Only for closed
+    label sets: what was looked up once stays.
     """
 
     def __init__(self, find: Callable[..., Child]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from service.metrics.labels import REDIS_KINDS, REDIS_LATENCY, REDIS_OPS
-from service.metrics.makers import Makers, create, within
+from service.metrics.makers import Children, Makers, create, within
 
 
 class StoreMetrics(Makers):
@@ -27,12 +27,13 @@ class StoreMetrics(Makers):
             "redis_connections_limit", "Most connections for them; 0 without a server."
         )
         create(self.redis_duration, REDIS_OPS)
+        self._by_op = Children(self.redis_duration.labels)
         create(self.redis_errors, REDIS_OPS, REDIS_KINDS)
 
     def store_observed(self, op: str, seconds: float, kind: str | None) -> None:
         """Note one store operation; `kind` is the kind of failure, None when it went well."""
         op = within(op, REDIS_OPS)
-        self.redis_duration.labels(op).observe(seconds)
+        self._by_op[op,].observe(seconds)
         if kind is None:
             self.redis_up.set(1)
             return

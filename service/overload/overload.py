@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,10 +45,10 @@ class OverloadObserver(Protocol):
 class Overload:
     """Holds the price and the bound; `run` keeps both while the service runs.
 
-    Belongs to the event loop, but `price` and `batch_done`, which the worker thread calls. It
-    stands between the batcher and `batches`, so that it sees every batch. `waiting` counts the
-    queries in the queue; `published` returns the price of the model that serves now, None
-    without one; with `configured` that is the price of CANET_PRICE.
+    Belongs to the event loop, but `price`, which the worker thread asks for. It stands between the
+    batcher and `batches`, so that it sees every batch. `waiting` counts the queries in the queue;
+    `published` returns the price of the model that serves now, None without one; with `configured`
+    that is the price of CANET_PRICE.
     """
 
     def __init__(
@@ -72,7 +71,6 @@ class Overload:
         self._state = State()
         self._inside = 0
         self._arriving = 0
-        self._lock = threading.Lock()
         self._waits: list[float] = []
         self._busy_seconds = 0.0
         self._refused = 0
@@ -152,9 +150,8 @@ class Overload:
     ) -> None:
         """Note one engine call, and pass it on."""
         busy = timings.route_seconds + timings.encode_seconds + timings.score_seconds
-        with self._lock:
-            self._waits.extend(queue_seconds)
-            self._busy_seconds += busy
+        self._waits.extend(queue_seconds)
+        self._busy_seconds += busy
         self._batches.batch_done(queue_seconds, timings, variant)
 
     def batch_released(self, reason: Release, variant: str) -> None:
@@ -182,9 +179,8 @@ class Overload:
         What exceeds TICK_SECONDS the event loop was late: whoever is inside waited that long
         LOOP_PASSES times.
         """
-        with self._lock:
-            waits, self._waits = self._waits, []
-            busy, self._busy_seconds = self._busy_seconds, 0.0
+        waits, self._waits = self._waits, []
+        busy, self._busy_seconds = self._busy_seconds, 0.0
         refused, self._refused = self._refused, 0
         # Between the batches of a slow engine the last wait still tells most. One that is stuck
         # finishes nothing that could tell how long it took.

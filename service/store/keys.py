@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from models.events import EVENT_STREAMS, KEY_PREFIX, stream_key, stream_shard, wishes_key
+
+# What percent-encoding leaves as it is: most ids.
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+")
 
 MAX_TIMESTAMP_MS = 2**43 - 1  # year 2248; with ten bits of tie-break still exact in a double
 
@@ -50,7 +54,8 @@ class Keys:
 
     def _user(self, user_id: str, kind: str) -> str:
         # Percent-encoding leaves no brace in the id that could end the hash tag early.
-        return f"{self.prefix}:{{u:{quote(user_id, safe='')}}}:{kind}"
+        told = user_id if _PLAIN.fullmatch(user_id) else quote(user_id, safe="")
+        return f"{self.prefix}:{{u:{told}}}:{kind}"
 
 
 def check_user_id(user_id: str) -> None:

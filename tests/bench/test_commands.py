@@ -45,6 +45,7 @@ def test_ceiling_compares_with_the_null_handler(capsys: pytest.CaptureFixture[st
     assert [row["server"] for row in told["rows"]] == ["null handler", "service, routed"]
     assert all(row["requests /s"] > 0 for row in told["rows"])
     assert told["findings"][0].startswith("Share of the ceiling: ")
+    assert all(one["cpu_share"] > 0 for one in told["rounds"])
 
 
 def test_routed_vs_full_counts_flops_and_cpu(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from service.http.routing import ENDPOINTS
 from service.metrics.exposition import exposed
 from service.metrics.labels import METHODS
 from service.metrics.metrics import Metrics
+from service.metrics.plain import Counter, Histogram
 from service.ulid import Ulids
 from tests.service.everything import in_use
 from tests.service.fakes import SMALL, FakeEngine, info, running
@@ -145,10 +146,15 @@ def test_metrics_are_documented_with_type_labels_meaning_and_an_example_and_no_o
     exist: dict[str, tuple[str, list[str]]] = {}
     for told in (Metrics(registry), RefreshMetrics(registry)):
         for metric in vars(told).values():
-            if isinstance(metric, MetricWrapperBase):
+            if isinstance(metric, MetricWrapperBase | Counter | Histogram):
                 (family,) = metric.describe()
                 name = family.name + ("_total" if family.type == "counter" else "")
-                exist[name] = (family.type, sorted(metric._labelnames))
+                labels = (
+                    metric._labelnames
+                    if isinstance(metric, MetricWrapperBase)
+                    else metric.label_names
+                )
+                exist[name] = (family.type, sorted(labels))
     assert {family.name for family in registry.collect()} == {
         name.removesuffix("_total") for name in exist
     }
