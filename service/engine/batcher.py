@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 log = logging.getLogger("canet.batcher")
 
-LOOP_SECONDS: Final = 0.005
-"""How long a batch may hold up the event loop: as long as any thread may keep the interpreter."""
+LOOP_SECONDS: Final = 0.0075
+"""How long a batch may hold up the event loop: a small part of any objective for latency."""
 # Of fewer together each costs more than handing them over saves.
 _WORTH_SPLITTING: Final = 8
 
@@ -221,7 +221,7 @@ class Batcher:
         self._observer.batch_released(reason, self._variant)
         self._computing = True
         if on_loop and not any(one.job for one in batch):
-            self._finish(batch, engine, compute(batch, engine, self._price))
+            self._finish(engine, compute(batch, engine, self._price))
         else:
             self._batches.put((batch, engine))
 
@@ -257,12 +257,9 @@ class Batcher:
                 batch.append(one)
         return batch
 
-    def _finish(self, batch: Sequence[Waiting], engine: Engine | None, outcome: Outcome) -> None:
+    def _finish(self, engine: Engine | None, outcome: Outcome) -> None:
         """Hand out what a batch brought, note it, and look at what waits meanwhile."""
         self._computing = False
-        for waits, timings in outcome.calls:
-            self._pace.took(engine, timings, len(waits))
-            self._observer.batch_done(waits, timings, self._variant)
         for future, value, error in outcome.results:
             if future.done():  # cancelled meanwhile, or given up by `stop`
                 continue
@@ -273,6 +270,10 @@ class Batcher:
         if self._waiting:
             self._held = True
             self._soon()
+        # Whoever has been answered goes on in the next turn: counted by then.
+        for waits, timings in outcome.calls:
+            self._pace.took(engine, timings, len(waits))
+            self._observer.batch_done(waits, timings, self._variant)
 
     def _work(self) -> None:
         """Compute batches until told to end; the worker thread's whole life."""
@@ -281,6 +282,6 @@ class Batcher:
             batch, engine = given
             outcome = compute(batch, engine, self._price)
             try:
-                self._loop.call_soon_threadsafe(self._finish, batch, engine, outcome)
+                self._loop.call_soon_threadsafe(self._finish, engine, outcome)
             except RuntimeError:
                 log.warning("the event loop closed before %d answers were delivered", len(batch))

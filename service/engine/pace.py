@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from service.engine.contract import BatchTimings, Engine
 
-# Of this weight is a new batch: one dear query does not tell an engine's pace.
-_WEIGHT = 0.2
+# Of this weight is every query of a new batch: one dear query does not tell an engine's pace, and
+# one that was alone was dear.
+_WEIGHT = 0.02
 
 
 class Pace:
@@ -33,4 +34,4 @@ class Pace:
         if engine is not self._engine:
             self._engine, self._each = engine, each
         elif each:  # else no network ran: that tells nothing
-            self._each += _WEIGHT * (each - self._each)
+            self._each += min(1.0, _WEIGHT * queries) * (each - self._each)

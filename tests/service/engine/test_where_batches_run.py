@@ -168,7 +168,7 @@ def test_one_dear_batch_does_not_tell_an_engines_pace() -> None:
     assert pace.fits(engine) == 10
     took(0.0, 8)  # no network ran
     assert pace.fits(engine) == 10
-    took(0.001, 1)
+    took(0.01, 1)
     assert 5 < pace.fits(engine) < 10
     assert pace.fits(other) == 0
     assert pace.fits(None) == 0
