@@ -34,6 +34,7 @@ SUBCOMMANDS = {
     "sparse-product": "scattered zeros against fewer columns: what each saves",
     "sparse-training": "accuracy against density on the supernet, and what is served of it",
     "dsl": "sparse training in its paper's own setting, against its baselines",
+    "synthetic-routing": "does the router find users that are known to need more network?",
     "elastic": "one elastic checkpoint at several memory budgets, every search beside the others",
 }
 

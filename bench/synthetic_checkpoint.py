@@ -29,7 +29,6 @@ from models.cost import encoder_flops, scoring_flops
 from models.lengths import buckets
 from models.memory import TransitionMemory
 from models.ranker import Ranker
-from models.router import ROUTER_FEATURES
 from models.supernet import Supernet
 from training.data.sequences import Sequences
 from training.data.split import EvalCases
@@ -178,7 +177,7 @@ def write_ranker(
             router=RouterEntry(
                 submodels=tuple(entry.name for entry in entries),
                 hidden=router.hidden.out_features,
-                features=ROUTER_FEATURES,
+                features=router.hidden.in_features,
                 price=price,
             ),
             tensors={name: tensor.detach().contiguous() for name, tensor in tensors.items()},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.ranker import Ranker, recent
-from models.router import ROUTER_FEATURES, Ids, Router
+from models.router import FEATURE_SETS, Ids, Router
 
 HIDDEN = 32
 # Spread of the router's predicted qualities between histories, and how far their mean rises from
@@ -21,9 +21,9 @@ _LOWEST_PRICE, _HIGHEST_PRICE = 1e-6, 1e4
 
 
 def random_router(num_submodels: int, seed: int) -> Router:
-    """Return a router of random weights."""
+    """Return a router of random weights that is told of the memory's surprise."""
     generator = torch.Generator().manual_seed(seed)
-    router = Router(features=ROUTER_FEATURES, hidden=HIDDEN, num_submodels=num_submodels)
+    router = Router(features=FEATURE_SETS[-1], hidden=HIDDEN, num_submodels=num_submodels)
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)

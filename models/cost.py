@@ -1,7 +1,7 @@
 """What a request costs: FLOPs of router, encoder and catalog scoring, and bytes of weights.
 
 One multiply-add counts as two FLOPs. Counted are matrix products and attention, as torch's own
-counter does, plus the entries that the transition memory reads; element-wise work is not.
+counter does, plus the entries of the transition memory that are read; element-wise work is not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from models.backbone.contract import Layers
 from models.backbone.registry import backbone_of
 from models.config import Submodel, SupernetConfig
-from models.router import ROUTER_FEATURES
 from models.table.layout import FLOAT_BYTES
 
 
@@ -56,9 +55,12 @@ def scoring_flops(config: SupernetConfig, submodel: Submodel, memory_flops: int 
     return 2 * (table + config.tail_blocks * submodel.emb_width) + memory_flops
 
 
-def router_flops(hidden: int, num_submodels: int) -> int:
-    """Return the FLOPs of routing one history."""
-    return 2 * (ROUTER_FEATURES * hidden + hidden * num_submodels)
+def router_flops(features: int, hidden: int, num_submodels: int, memory_flops: int = 0) -> int:
+    """Return the FLOPs of routing one history.
+
+    `memory_flops` is `Surprise.flops` where the router is told of the memory's surprise.
+    """
+    return 2 * (features * hidden + hidden * num_submodels) + memory_flops
 
 
 def full_cost(

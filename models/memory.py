@@ -63,5 +63,9 @@ class TransitionMemory:
 
         `reads` is how many items the submodel reads; the memory reads no more.
         """
-        longest = int((self.offsets[1:] - self.offsets[:-1]).max()) if len(self.items) else 0
-        return 2 * min(reads, self.config.window) * longest
+        return 2 * min(reads, self.config.window) * self.longest_row
+
+    @property
+    def longest_row(self) -> int:
+        """The most successors that any item has."""
+        return int((self.offsets[1:] - self.offsets[:-1]).max()) if len(self.items) else 0

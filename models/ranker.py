@@ -33,14 +33,8 @@ from models.memory import TransitionMemory
 from models.memory_lookup import Additions, MemoryLookup, newest
 from models.onnx_body import checked_body
 from models.product import Product, make_product
-from models.router import (
-    NEWEST,
-    ItemView,
-    Router,
-    RouterForward,
-    choose_places,
-    features,
-)
+from models.router import NEWEST, Router, RouterForward, choose_places
+from models.router_view import RouterView
 from models.search.search import INDEX_FROM_ROWS
 from models.submodel import extract
 from models.supernet import Supernet
@@ -99,7 +93,9 @@ class Ranker:
         self.item_bias_V = self._weights[-1].item_bias_V
         self._products = self._make_products()
         self._lookup = MemoryLookup(memory) if memory is not None else None
-        self._view = ItemView(self.table, memory, live=self.config.table is not None)
+        self._view = RouterView(
+            self.table, memory, router, max_length=most, live=self.config.table is not None
+        )
         self._router_forward = RouterForward(router) if router is not None else None
         self._remembers_S = np.array([min(one.reads(most), self.window) for one in self.served])
         remembering = [
@@ -107,9 +103,10 @@ class Ranker:
         ]
         self._memory_flops = remembering[-1]
         self.buckets = buckets(self.config.max_length)
-        self._router_flops = (
-            router_flops(router.hidden.out_features, len(self.served)) if router is not None else 0
-        )
+        self._router_flops = 0
+        if router is not None:
+            sizes = (router.hidden.in_features, router.hidden.out_features, len(self.served))
+            self._router_flops = router_flops(*sizes, self._view.memory_flops)
         layers = [weights.layers for weights in self._weights]
         self._full_layers = layers[-1]
         self._costs = {
@@ -166,12 +163,8 @@ class Ranker:
         return full_cost(self.config, bucket, self._memory_flops, self._full_layers)
 
     def features(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
-        """Return the router's features, (B, ROUTER_FEATURES) float32.
-
-        `recent_BW` int64: the NEWEST newest items, newest first, padded with 0; `lengths_B`
-        int64 counts the items the network reads, 1..max_length.
-        """
-        return features(self._view(recent_BW), lengths_B, self.config.max_length)
+        """Return the router's features, (B, C) float32: see `RouterView`."""
+        return self._view(recent_BW, lengths_B)
 
     def quality(self, recent_BW: Ids, lengths_B: Ids) -> Floats:
         """Return quality_BS float32: what the router expects of each served submodel, 0..1."""

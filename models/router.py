@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.memory import TransitionMemory
+from models.surprise import SURPRISE_FEATURES
 from models.table.lookup import RowLookup
 from models.table.table import ItemTable
 
@@ -37,6 +38,8 @@ TABLE_FEATURES = (
     *range(ROUTER_FEATURES - TABLE_COLUMNS, ROUTER_FEATURES),
 )
 """The features that depend on the item table: see `features`."""
+FEATURE_SETS = (ROUTER_FEATURES, ROUTER_FEATURES + SURPRISE_FEATURES)
+"""How many features a router may read: its width says which. The second needs a memory."""
 
 
 def item_statistics(rows: int, memory: TransitionMemory | None) -> Tensor:
@@ -98,17 +101,18 @@ class ItemView:
         return seen
 
 
-def features(stats_BWG: Floats, lengths_B: Ids, max_length: int) -> Floats:
-    """Return the router's view of histories, (B, ROUTER_FEATURES) float32.
+def features(stats_BWG: Floats, lengths_B: Ids, max_length: int, *, room: int = 0) -> Floats:
+    """Return the router's view of histories, (B, ROUTER_FEATURES + room) float32.
 
     `stats_BWG` is what an `ItemView` sees of the NEWEST newest items, newest first, zeros where
     there are fewer; `lengths_B` int64 counts the items the network reads, at least one. The view:
     length, the newest item's statistics, the mean over the newest ten, how alike these are, and the
-    newest item's and the mean table prefix. Depends on no other history of the batch.
+    newest item's and the mean table prefix. Depends on no other history of the batch. The last
+    `room` columns are left to the caller.
     """
     from models.kernels import routing
 
-    out_BC = np.empty((len(lengths_B), ROUTER_FEATURES), dtype=np.float32)
+    out_BC = np.empty((len(lengths_B), ROUTER_FEATURES + room), dtype=np.float32)
     routing.features(stats_BWG, lengths_B, max_length, ITEM_STATISTICS, _TINY, out_BC)
     return out_BC
 
@@ -116,7 +120,8 @@ def features(stats_BWG: Floats, lengths_B: Ids, max_length: int) -> Floats:
 class Router(nn.Module):
     """One hidden layer on standardised features; output s predicts the quality of submodel s.
 
-    Quality is the expected 1 / log2(1 + rank of the next item), in 0..1.
+    Quality is the expected 1 / log2(1 + rank of the next item), in 0..1. It reads ROUTER_FEATURES
+    features, or SURPRISE_FEATURES more, those of the memory's surprise (`FEATURE_SETS`).
     """
 
     def __init__(self, *, features: int, hidden: int, num_submodels: int) -> None:

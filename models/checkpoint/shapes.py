@@ -9,7 +9,7 @@ import torch
 from models.checkpoint.errors import CheckpointError, Reason
 from models.checkpoint.manifest import Manifest
 from models.checkpoint.tensors import TensorSpec
-from models.router import ROUTER_FEATURES, Router
+from models.router import FEATURE_SETS, Router
 from models.supernet import Supernet
 
 SUPERNET_PREFIX: Final = "supernet."
@@ -22,11 +22,12 @@ def expected_shapes(manifest: Manifest) -> dict[str, TensorSpec]:
     The modules are built on the meta device: nothing is allocated, whatever the manifest says.
     Raises CheckpointError `bad_manifest` when the router reads other features than this release.
     """
-    if manifest.router.features != ROUTER_FEATURES:
+    known = FEATURE_SETS if manifest.config.memory is not None else FEATURE_SETS[:1]
+    if manifest.router.features not in known:
         raise CheckpointError(
             Reason.BAD_MANIFEST,
             f"the router reads {manifest.router.features} features; this release computes "
-            f"{ROUTER_FEATURES}, so train it again",
+            f"{' or '.join(map(str, known))} here, so train it again",
         )
     with torch.device("meta"):
         supernet = Supernet(manifest.config)

@@ -1,6 +1,7 @@
 """The router's view of histories, and its forward pass. A history's numbers depend on it alone."""
 
 # B batch, W newest items read, G numbers seen of an item, C features, R hidden units, S submodels
+# V catalog rows with padding, N entries of all rows of the memory, K steps
 
 from __future__ import annotations
 
@@ -16,6 +17,8 @@ _MATRIX = numba.types.Array(numba.float32, 2, "C", readonly=True)
 _CUBE = numba.types.Array(numba.float32, 3, "C", readonly=True)
 _IDS = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _OUT = numba.float32[:, ::1]
+_RECENT = numba.types.Array(numba.int64, 2, "A", readonly=True)
+_ENTRIES = numba.types.Array(numba.int32, 1, "C", readonly=True)
 
 
 @compiled(numba.void(_CUBE, _IDS, numba.int64, numba.int64, numba.float64, _OUT))
@@ -57,6 +60,44 @@ def features(seen_BWG, lengths_B, max_length, first, tiny, out_BC):  # type: ign
         out_BC[b, 2] = math.sqrt(apart / count)
         out_BC[b, 3] = mean_norm / max(norms / count, tiny)
         out_BC[b, 4] = both / (max(newest_norm, tiny) * max(mean_norm, tiny))
+
+
+@compiled(
+    numba.void(_ENTRIES, _ENTRIES, _VECTOR, _RECENT, numba.int64, numba.int64, _OUT),
+)
+def surprise(  # type: ignore[no-untyped-def]
+    offsets_V, items_N, weights_N, recent_BW, steps, first, out_BC
+):
+    """Write what `models.surprise.Surprise.write` describes from column `first` on."""
+    window = recent_BW.shape[1]
+    best_W = np.empty(window, dtype=np.float32)
+    for b in range(len(recent_BW)):
+        sum_K = out_BC[b, first : first + steps]
+        sum_K[:] = 0
+        best_W[:] = 0
+        count = 0
+        while count < window and recent_BW[b, count] != 0:
+            count += 1
+        for older in range(1, count):
+            row = recent_BW[b, older]
+            reach = min(steps, older)
+            start = offsets_V[row]
+            row_N = items_N[start : offsets_V[row + 1]]
+            for k in range(reach):
+                wanted = np.int32(recent_BW[b, older - 1 - k])
+                place = np.int32(0)
+                for n in range(len(row_N)):  # to the end: without a branch it is several at once
+                    place = max(place, np.int32(n + 1) if row_N[n] == wanted else np.int32(0))
+                if place:
+                    worth = np.float32(math.log1p(weights_N[start + place - 1]))
+                    sum_K[k] += worth
+                    best_W[older - 1 - k] = max(best_W[older - 1 - k], worth)
+        for k in range(steps):
+            sum_K[k] /= np.float32(max(1, count - 1 - k))
+        total = np.float32(0)
+        for w in range(count - 1):
+            total += best_W[w]
+        out_BC[b, first + steps] = total / np.float32(max(1, count - 1))
 
 
 @compiled(

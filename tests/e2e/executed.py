@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.body import Body, TorchBody
 from models.ranker import Ranker
-from models.router import ROUTER_FEATURES
+from models.router import NEWEST
 from models.search.contract import Found
 from models.search.search import CatalogSearch
 
@@ -129,10 +129,13 @@ class _Watched:
 
 
 def router_flops(ranker: Ranker) -> int:
+    """What torch's counter finds, and the most that looking up the memory's surprise costs."""
     assert ranker.router is not None
+    assert ranker.memory is not None
+    longest = int(np.diff(ranker.memory.offsets.numpy()).max())
     with FlopCounterMode(display=False) as counter:
-        ranker.router(torch.zeros(1, ROUTER_FEATURES))
-    return int(counter.get_total_flops())
+        ranker.router(torch.zeros(1, ranker.router.hidden.in_features))
+    return int(counter.get_total_flops()) + 2 * (NEWEST - 1) * longest
 
 
 @cache

@@ -17,6 +17,8 @@ from models.checkpoint.read import read_checkpoint
 from models.config import Submodel
 from models.cost import Cost, encoder_flops, full_cost, router_flops, scoring_flops
 from models.lengths import padded_length
+from models.router import NEWEST
+from models.surprise import Surprise
 from service.engine.contract import Query
 from service.engine.torch_engine import TorchEngine
 from service.store.embedded import EmbeddedServer
@@ -245,6 +247,8 @@ async def test_flops_counters_equal_the_sum_over_the_answers(
     config = manifest.config
     memory = random_memory(config, 0)
     assert memory is not None
+    sizes = (manifest.router.features, manifest.router.hidden, len(manifest.submodels))
+    router = router_flops(*sizes, Surprise(memory).flops(NEWEST))
     spent: Counter[str] = Counter()
     baseline: Counter[str] = Counter()
     for answer in answers:
@@ -256,7 +260,7 @@ async def test_flops_counters_equal_the_sum_over_the_answers(
         length = padded_length(answer["history_length"], config.max_length)
         routed = compute["reason"] in {"router", "max_ratio"}
         cost = Cost(
-            router=router_flops(manifest.router.hidden, len(manifest.submodels)) if routed else 0,
+            router=router if routed else 0,
             encoder=encoder_flops(config, submodel, length),
             scoring=scoring_flops(config, submodel, memory.flops(config.max_length)),
         )

@@ -78,9 +78,11 @@ def random_memory(config: SupernetConfig, seed: int = 0) -> TransitionMemory | N
     return TransitionMemory(config=config.memory, offsets=offsets, items=items, weights=weights)
 
 
-def random_router(num_submodels: int, seed: int = 0, hidden: int = 8) -> Router:
+def random_router(
+    num_submodels: int, seed: int = 0, hidden: int = 8, *, features: int = ROUTER_FEATURES
+) -> Router:
     generator = torch.Generator().manual_seed(seed)
-    router = Router(features=ROUTER_FEATURES, hidden=hidden, num_submodels=num_submodels)
+    router = Router(features=features, hidden=hidden, num_submodels=num_submodels)
     with torch.no_grad():
         for parameter in router.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)

@@ -12,6 +12,7 @@ from bench.synthetic_checkpoint import write_ranker
 from models.catalog import Catalog
 from models.config import SupernetConfig
 from models.ranker import Ranker
+from models.router import FEATURE_SETS
 from tests.models.builders import random_memory, random_router, random_supernet, small_config
 from training.data.sequences import gather
 from training.data.split import EvalCases
@@ -40,7 +41,8 @@ def random_ranker(config: SupernetConfig, seed: int = 0) -> Ranker:
     """Five served submodels of different depth, width and embedding width; one reads 8 items."""
     grid = config.submodels
     served = [grid[0], grid[3], grid[7], replace(grid[10], length=8), grid[-1]]
-    router = random_router(len(served), seed, HIDDEN)
+    features = FEATURE_SETS[config.memory is not None]
+    router = random_router(len(served), seed, HIDDEN, features=features)
     return Ranker(random_supernet(config, seed), random_memory(config, seed), router, served)
 
 

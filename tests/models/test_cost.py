@@ -23,7 +23,7 @@ from models.cost import (
 from models.lengths import buckets, check_length, padded_length
 from models.memory import TransitionMemory
 from models.network import score_all
-from models.router import NEWEST, ItemView, features
+from models.router import NEWEST, ROUTER_FEATURES, ItemView, features
 from models.submodel import extract
 from models.table.layout import TableLayout
 from tests.models.builders import (
@@ -83,7 +83,7 @@ def test_router_equals_torchs_counter() -> None:
     seen_BC = torch.from_numpy(features(view(recent_BW), lengths_B, CONFIG.max_length))
     with FlopCounterMode(display=False) as mode:
         router(seen_BC)
-    assert counted(mode) == router_flops(16, 5)
+    assert counted(mode) == router_flops(ROUTER_FEATURES, 16, 5)
 
 
 def test_a_worked_example_by_hand() -> None:

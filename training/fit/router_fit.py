@@ -1,10 +1,10 @@
 """Fit the router on what the frozen submodels really did with users the weights never saw.
 
 A supervised problem, no Gumbel noise needed: predict from a history's features how much better
-or worse than usual each submodel will rank the next item. Small data is the rule, so the
-network is small, regularised, cross-fitted, and shrunk towards the mean by what held-out folds
-confirm. Nothing to learn leaves almost a static choice: what remains of the order among users
-is as good as chance, and lets any budget be met between two submodels.
+or worse than usual each submodel will rank the next item. Single cases are mostly noise, so the
+network is small, fitted boldly and cautiously; kept is what held-out folds confirm more of, shrunk
+towards the mean by what they confirm. Nothing to learn leaves almost a static choice: what remains
+of the order among users is as good as chance, and lets any budget be met between two submodels.
 
 Mean qualities are made to rise with cost, since a larger submodel that looks worse on a few
 thousand cases mostly is not: price 0 leads to the largest, a rising price to the smallest.
@@ -26,12 +26,31 @@ from models.router import TABLE_FEATURES, Router
 
 HIDDEN = 32
 _FOLDS = 5
-_EPOCHS = 60
 _BATCH = 256
 _RATE = 3e-3
-_WEIGHT_DECAY = 0.05
 _LEAST_SHRINKAGE = 0.02
 _LEAST_RISE = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manner:
+    """How long to learn, and how strongly weights are pulled to zero meanwhile (AdamW's decay).
+
+    At most `most` epochs, and about `cases` cases in all, but no fewer than `least` epochs.
+    """
+
+    least: int
+    most: int
+    cases: int
+    decay: float
+
+    def epochs(self, users: int) -> int:
+        return max(self.least, min(self.most, self.cases // max(1, users)))
+
+
+# The bold one finds plain rules, of any form; where cases are noise it learns that by heart.
+_BOLD = _Manner(least=4, most=60, cases=2_000_000, decay=0.05)
+_CAUTIOUS = _Manner(least=8, most=60, cases=150_000, decay=10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +59,8 @@ class RouterFit:
 
     quality_US float32: every user predicted by a router that did not see that user. `shrinkage`
     in 0..1 is what is left of the predicted deviations; `explained` is the share of variance
-    between submodels that held-out folds saw explained (negative when none was).
+    between submodels that held-out folds saw explained (negative when none was); of two ways to
+    fit, the one of which they saw more was kept, so it is a trifle hopeful.
     """
 
     router: Router
@@ -95,23 +115,35 @@ def fit_router(
         more_NC, more_NS = extra.features, extra.targets()
     generator = torch.Generator().manual_seed(seed)
     folds_U = torch.randperm(users, generator=generator) % min(_FOLDS, users)
-    predicted_US = torch.zeros_like(target_US)
-    for fold in range(int(folds_U.max()) + 1):
-        held_U = folds_U == fold
-        router = _train(
-            torch.cat([features_UC[~held_U], more_NC]),
-            torch.cat([target_US[~held_U], more_NS]) / spread,
-            generator,
-        )
-        with torch.inference_mode():
-            predicted_US[held_U] = router(features_UC[held_U]) * spread
-    power = float(predicted_US.square().sum())
-    shrinkage = float((predicted_US * target_US).sum()) / power if power > 0 else 0.0
-    shrinkage = min(1.0, max(_LEAST_SHRINKAGE, shrinkage))
+
+    def predicted(manner: _Manner) -> Tensor:
+        predicted_US = torch.zeros_like(target_US)
+        for fold in range(int(folds_U.max()) + 1):
+            held_U = folds_U == fold
+            router = _train(
+                torch.cat([features_UC[~held_U], more_NC]),
+                torch.cat([target_US[~held_U], more_NS]) / spread,
+                manner,
+                generator,
+            )
+            with torch.inference_mode():
+                predicted_US[held_U] = router(features_UC[held_U]) * spread
+        return predicted_US
+
+    tried = [(manner, predicted(manner)) for manner in (_BOLD, _CAUTIOUS)]
+    shrinkage, error, predicted_US, manner = min(
+        (
+            (*_shrunk(predicted_US, target_US), predicted_US, manner)
+            for manner, predicted_US in tried
+        ),
+        key=lambda one: one[1],
+    )
     total = float(target_US.square().sum())
-    error = float((predicted_US * shrinkage - target_US).square().sum())
     router = _train(
-        torch.cat([features_UC, more_NC]), torch.cat([target_US, more_NS]) / spread, generator
+        torch.cat([features_UC, more_NC]),
+        torch.cat([target_US, more_NS]) / spread,
+        manner,
+        generator,
     )
     with torch.no_grad():
         if not reads_table:
@@ -124,6 +156,14 @@ def fit_router(
         shrinkage=shrinkage,
         explained=1 - error / total if total > 0 else 0.0,
     )
+
+
+def _shrunk(predicted_US: Tensor, target_US: Tensor) -> tuple[float, float]:
+    """Return how much of the predictions to believe, and the squared error that is left then."""
+    power = float(predicted_US.square().sum())
+    shrinkage = float((predicted_US * target_US).sum()) / power if power > 0 else 0.0
+    shrinkage = min(1.0, max(_LEAST_SHRINKAGE, shrinkage))
+    return shrinkage, float((predicted_US * shrinkage - target_US).square().sum())
 
 
 def _without_table(features_UC: Tensor) -> Tensor:
@@ -154,7 +194,9 @@ def pooled(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.concatenate([np.full(count, total / count) for total, count in pools])
 
 
-def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -> Router:
+def _train(
+    features_UC: Tensor, target_US: Tensor, manner: _Manner, generator: torch.Generator
+) -> Router:
     users, columns = features_UC.shape
     router = Router(features=columns, hidden=HIDDEN, num_submodels=target_US.shape[1])
     with torch.no_grad():
@@ -166,8 +208,8 @@ def _train(features_UC: Tensor, target_US: Tensor, generator: torch.Generator) -
         router.hidden.bias.zero_()
         router.output.weight.zero_()
         router.output.bias.zero_()
-    optimizer = torch.optim.AdamW(router.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
-    epochs = max(4, min(_EPOCHS, 2_000_000 // max(1, users)))
+    optimizer = torch.optim.AdamW(router.parameters(), lr=_RATE, weight_decay=manner.decay)
+    epochs = manner.epochs(users)
     for epoch in range(epochs):
         for group in optimizer.param_groups:
             group["lr"] = _RATE * (1 - epoch / epochs)

@@ -16,7 +16,6 @@ from models.checkpoint.manifest import PricePoint, RouterEntry, SubmodelEntry
 from models.checkpoint.store import current
 from models.checkpoint.write import write_checkpoint
 from models.ranker import Ranker
-from models.router import ROUTER_FEATURES
 from training.data.catalog_build import popular_items
 from training.data.interactions import Interactions
 from training.data.split import Split
@@ -48,13 +47,15 @@ def publish(
     """
     report = interactions.report
     ranker = routed.ranker
+    router = ranker.router
+    assert router is not None
     contents = CheckpointContents(
         config=ranker.config,
         submodels=submodel_entries(ranker),
         router=RouterEntry(
             submodels=tuple(submodel.name for submodel in ranker.served),
             hidden=HIDDEN,
-            features=ROUTER_FEATURES,
+            features=router.hidden.in_features,
             price=routed.price,
             price_curve=tuple(
                 PricePoint(price=point.price, flops_ratio=point.flops_ratio, ndcg_10=point.ndcg_10)

@@ -42,6 +42,20 @@ def test_noise_leaves_the_best_static_choice() -> None:
     assert (fitted.router(features_UC).argmax(1) == 2).float().mean() > 0.97
 
 
+def test_a_faint_rule_among_many_useless_features_is_found() -> None:
+    """Every case is noise; together they show the rule, if nothing is learned by heart."""
+    generator = torch.Generator().manual_seed(5)
+    features_UC = torch.randn(1_500, 40, generator=generator)
+    gap_U = 0.05 * features_UC[:, 1]
+    noise_US = 0.2 * torch.randn(1_500, 2, generator=generator)
+    quality_US = 0.3 + noise_US + torch.stack([gap_U, torch.zeros(1_500)], 1)
+    fitted = fit_router(features_UC, quality_US, seed=0)
+    predicted_U = fitted.quality_US[:, 0] - fitted.quality_US[:, 1]
+    found = np.corrcoef(predicted_U.numpy(), gap_U.numpy())[0, 1]
+    assert found > 0.5
+    assert fitted.explained > 0.004
+
+
 def test_same_seed_gives_the_same_router() -> None:
     generator = torch.Generator().manual_seed(2)
     features_UC = torch.randn(40, 3, generator=generator)
