@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from bench.machine import machine
@@ -55,10 +56,10 @@ class Judged:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this subcommand's options."""
     add = parser.add_argument
-    add("--users", type=count, default=10_000, help="users to train on (%(default)s)")
-    add("--new-users", type=count, default=2_000, help="users kept out (%(default)s)")
-    add("--items", type=count, default=2_000, help="(%(default)s)")
-    add("--topics", type=count, default=20, help="(%(default)s)")
+    add("--users", type=count, default=8_000, help="users to train on (%(default)s)")
+    add("--new-users", type=count, default=1_500, help="users kept out (%(default)s)")
+    add("--items", type=count, default=1_000, help="(%(default)s)")
+    add("--topics", type=count, default=10, help="(%(default)s)")
     add("--epochs", type=count, default=14, help="most epochs (%(default)s)")
     add("--max-minutes", type=above(0), default=30.0, help="most minutes of fitting (%(default)s)")
     add("--seed", type=int, default=0, help="(%(default)s)")
@@ -132,6 +133,7 @@ def run(args: argparse.Namespace) -> None:
     ).show(as_json=args.json)
 
 
+@torch.inference_mode()
 def judge(
     checkpoint: Checkpoint, ranker: Ranker, cases: EvalCases, tiers_U: NDArray[np.int64]
 ) -> Judged:
@@ -202,8 +204,8 @@ def _checkpoint(args: argparse.Namespace, data: Synthetic, work: Path) -> Checkp
             data=interactions,
             out=root,
             preset="long-history",
-            depths=(1,),
-            widths=(32, 64),
+            depths=(1, 2),
+            widths=(64,),
             emb_widths=(32,),
             max_length=32,
             epochs=args.epochs,
