@@ -36,6 +36,7 @@ from training.evaluate.quality import ranks_by_submodel, router_view
 from training.pipeline import train
 from training.plan import TrainRequest
 from training.progress import Silent
+from training.publish.frontier import Held
 
 # Complex users mostly follow their thread, so that there is something to be found further back.
 FOLLOW_RATES = (0.72, 0.55, 0.90)
@@ -45,10 +46,13 @@ _RESAMPLES = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """Users of one kind: expected compute of each (U,), NDCG@10 (U, S) and as routed (U,)."""
+    """Users of one kind: expected compute of each (U,), NDCG@10 (U, S) and as routed (U,).
+
+    `expected` by what the router may choose from: smallest and full alone, or all that is served.
+    """
 
     tiers: NDArray[np.int64]
-    expected: NDArray[np.float64]
+    expected: dict[str, NDArray[np.float64]]
     ndcg_US: NDArray[np.float64]
     routed: NDArray[np.float64]
 
@@ -99,8 +103,10 @@ def run(args: argparse.Namespace) -> None:
         ("trained on", users_U < args.users),
     ):
         judged = judge(checkpoint, ranker, _cases(checkpoint, data, chosen_U), data.tiers)
-        score, low, high = with_interval(judged.expected, judged.tiers == len(TIERS) - 1)
-        findings.append(f"Users {kind}: AUC {score:.3f} (95 % {low:.3f} to {high:.3f}).")
+        for choice, expected in judged.expected.items():
+            score, low, high = with_interval(expected, judged.tiers == len(TIERS) - 1)
+            told = f"AUC {score:.3f} (95 % {low:.3f} to {high:.3f})"
+            findings.append(f"Users {kind}, routed over {choice}: {told}.")
         for tier, name in enumerate(TIERS):
             here = judged.tiers == tier
             rows.append(
@@ -108,7 +114,10 @@ def run(args: argparse.Namespace) -> None:
                     "users": kind,
                     "tier": name,
                     "cases": int(here.sum()),
-                    "expected compute, of full": f"{judged.expected[here].mean():.3f}",
+                    **{
+                        f"compute over {choice}": f"{expected[here].mean():.3f}"
+                        for choice, expected in judged.expected.items()
+                    },
                     **{
                         f"NDCG@10 {one.name}": f"{judged.ndcg_US[here, place].mean():.4f}"
                         for place, one in enumerate(ranker.served)
@@ -121,10 +130,11 @@ def run(args: argparse.Namespace) -> None:
         method=(
             f"{args.users:,} made-up users of equal lengths and {args.new_users:,} more that "
             f"training never meets, {args.items:,} items, {args.topics} topics, seed {args.seed}; "
-            f"an action follows its predecessor with chance {FOLLOW_RATES[0]:g} (simple), "
-            f"{FOLLOW_RATES[1]:g} (medium, complex ones their thread) and {FOLLOW_RATES[2]:g}. "
-            "Each user's last item is to be told from all before it. Expected compute: FLOPs of "
-            "the router's choices over the full network's, mean over the stored price curve.",
+            f"an action follows the last one with chance {FOLLOW_RATES[0]:g} (simple users) or "
+            f"{FOLLOW_RATES[1]:g} (medium), the last one of its thread with chance "
+            f"{FOLLOW_RATES[2]:g} (complex). Each user's last item is to be told from all before "
+            "it. Compute: FLOPs of the router's choices over the full network's, mean over prices "
+            "whose costs spread evenly; routed: at the checkpoint's price.",
             *(("--quick: sizes too small to mean anything.",) if args.quick else ()),
         ),
         machine=machine(),
@@ -142,21 +152,43 @@ def judge(
     assert ranker.router is not None
     quality_US = ranker.router(features_UC).numpy()
     cost_US = ranker.cost_ratios(lengths_U)
-    entry = checkpoint.manifest.router
-
-    def spent(price: float) -> NDArray[np.float64]:
-        places_U = choose_places(quality_US, cost_US, price)
-        return cost_US[np.arange(len(cases)), places_U].astype(np.float64)
-
     ranks_US = ranks_by_submodel(ranker, cases, exclude_seen=not checkpoint.manifest.repeats)
     ndcg_US = ndcg_at(ranks_US, 10)
-    places_U = choose_places(quality_US, cost_US, entry.price)
+    places_U = choose_places(quality_US, cost_US, checkpoint.manifest.router.price)
+    last = len(ranker.served) - 1
+    choices = {"smallest and full": [0, last], "all": list(range(last + 1))}
     return Judged(
         tiers=tiers_U[cases.users],
-        expected=np.mean([spent(point.price) for point in entry.price_curve], axis=0),
+        expected={
+            choice: expected_compute(quality_US[:, places], cost_US[:, places])
+            for choice, places in choices.items()
+        },
         ndcg_US=ndcg_US,
         routed=ndcg_US[np.arange(len(cases)), places_U],
     )
+
+
+def expected_compute(
+    predicted_US: NDArray[np.float32], ratios_US: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return the mean cost (U,) of what is chosen, over prices from 0 to all that are the cheapest.
+
+    The prices are spread as those of a checkpoint's price curve are.
+    """
+    quality_US, cost_US = predicted_US.astype(np.float64), ratios_US.astype(np.float64)
+    held = Held(
+        quality_US=quality_US,
+        ndcg_US=quality_US,
+        cost_US=cost_US,
+        full_U=cost_US[:, -1],
+        unit=1.0,
+    )
+    spent = [
+        np.take_along_axis(cost_US, choose_places(quality_US, cost_US, price)[:, None], 1)[:, 0]
+        for price in held.prices()
+    ]
+    expected_U: NDArray[np.float64] = np.mean(spent, axis=0)
+    return expected_U
 
 
 def auc(score_U: NDArray[np.float64], positive_U: NDArray[np.bool_]) -> float:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.__main__ import main
-from bench.synthetic_routing import auc, with_interval
+from bench.synthetic_routing import auc, expected_compute, with_interval
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
@@ -34,6 +34,15 @@ def test_the_interval_holds_the_score() -> None:
     assert 0.5 < low < score < high < 1
 
 
+def test_expected_compute_follows_what_more_compute_brings() -> None:
+    gain_U = np.array([-0.1, 0.02, 0.05, 0.3])
+    quality_US = np.stack([np.full(4, 0.4), 0.4 + gain_U], axis=1).astype(np.float32)
+    cost_US = np.tile(np.array([0.1, 1.0], dtype=np.float32), (4, 1))
+    found_U = expected_compute(quality_US, cost_US)
+    assert found_U[0] == pytest.approx(0.1)
+    assert (np.diff(found_U) > 0).all()
+
+
 @pytest.mark.long
 def test_it_trains_measures_and_measures_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -43,8 +52,9 @@ def test_it_trains_measures_and_measures_again(
     told = json.loads(capsys.readouterr().out)
     assert {row["tier"] for row in told["rows"]} == {"simple", "medium", "complex"}
     assert [line.split(":")[0] for line in told["findings"]] == [
-        "Users kept out of training",
-        "Users trained on",
+        f"Users {kind}, routed over {choice}"
+        for kind in ("kept out of training", "trained on")
+        for choice in ("smallest and full", "all")
     ]
     versions = sorted(one.name for one in (tmp_path / "checkpoints").iterdir())
     assert main(words) == 0

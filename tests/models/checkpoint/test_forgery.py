@@ -91,6 +91,11 @@ MANIFESTS: list[tuple[str, Callable[[dict[str, Any]], object], Reason]] = [
     ("unserved choice", lambda m: m["router"].update(submodels=["d1-w8-e4"]), Reason.BAD_MANIFEST),
     ("fewer choices", lambda m: m["router"]["submodels"].pop(), Reason.TENSOR_SHAPE),
     ("other features", lambda m: m["router"].update(features=7), Reason.BAD_MANIFEST),
+    (
+        "surprise without a memory",
+        lambda m: (m["router"].update(features=48), m["architecture"].update(memory=None)),
+        Reason.BAD_MANIFEST,
+    ),
     ("wider router", lambda m: m["router"].update(hidden=4), Reason.TENSOR_SHAPE),
     ("router bomb", lambda m: m["router"].update(hidden=2**60), Reason.BAD_MANIFEST),
     ("negative price", lambda m: m["router"].update(price=-0.1), Reason.BAD_MANIFEST),
