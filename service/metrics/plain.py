@@ -8,6 +8,7 @@ registry and are exposed by the library.
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
@@ -45,8 +46,9 @@ class Labelled(Collector, Generic[Child]):
             found = self._children[key] = self._make()
         return found
 
+    @abstractmethod
     def _make(self) -> Child:
-        raise NotImplementedError
+        """Return a child at 0."""
 
 
 class Count:
