@@ -19,8 +19,7 @@ from models.checkpoint.store import current
 from models.events import EVENT_STREAMS, KEY_PREFIX, stream_key
 from service.store.contract import Interaction
 from tests.e2e.live import Live, ids, live
-from tests.training.refresh.world import walks, write_csv
-from training.plan import TrainPlan
+from tests.training.refresh.world import one_epoch, walks, write_csv
 from training.progress import Silent
 from training.refresh.errors import RefusedError
 from training.refresh.gate import Gate
@@ -36,15 +35,7 @@ LENIENT = Gate(tolerance=1.0, min_saved=-1.0, max_saved=1.0)
 @pytest.fixture
 def request_(redis_url: str, tmp_path: Path) -> Iterator[RefreshRequest]:
     before = torch.get_num_threads()
-    plan = TrainPlan(
-        out=tmp_path / "models",
-        preset="session-like",
-        depths=(1, 2),
-        widths=(32, 64),
-        epochs=1,
-        threads=1,
-        resume=False,
-    )
+    plan = one_epoch(tmp_path / "models")
     data = write_csv(tmp_path / "data.csv", walks([f"u{n}" for n in range(40)], items=ITEMS))
     yield RefreshRequest(
         plan=plan,

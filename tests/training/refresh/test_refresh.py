@@ -17,10 +17,9 @@ from models.checkpoint.contents import Checkpoint
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current, list_versions, rollback_target
 from models.events import KEY_PREFIX, active_model_key
-from tests.training.refresh.world import send, walks, write_csv
+from tests.training.refresh.world import one_epoch, send, walks, write_csv
 from training.data.errors import DataError
 from training.pipeline import Trained, build, publish_trained
-from training.plan import TrainPlan
 from training.progress import Silent
 from training.refresh.errors import BusyError, RefreshError, RefusedError, StoppedError
 from training.refresh.exposition import exposed
@@ -53,15 +52,7 @@ class World:
 def world(redis_url: str, tmp_path: Path) -> Iterator[World]:
     before = torch.get_num_threads()
     data = write_csv(tmp_path / "data.csv", walks([f"u{n}" for n in range(40)], items=40))
-    plan = TrainPlan(
-        out=tmp_path / "models",
-        preset="session-like",
-        depths=(1, 2),
-        widths=(32, 64),
-        epochs=1,
-        threads=1,
-        resume=False,
-    )
+    plan = one_epoch(tmp_path / "models")
     request = RefreshRequest(
         plan=plan,
         dataset=tmp_path / "dataset",

@@ -12,9 +12,23 @@ import numpy as np
 from service.store.contract import Interaction
 from service.store.redis_config import RedisConfig
 from service.store.redis_history import RedisHistoryStore
+from training.plan import TrainPlan
 
 BASE_MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
+
+
+def one_epoch(out: Path) -> TrainPlan:
+    """A plan that trains in seconds, to be published into `out`."""
+    return TrainPlan(
+        out=out,
+        preset="session-like",
+        depths=(1, 2),
+        widths=(32, 64),
+        epochs=1,
+        threads=1,
+        resume=False,
+    )
 
 
 def walks(users: Sequence[str], *, items: int = 60, seed: int = 0) -> list[Interaction]:
