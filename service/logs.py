@@ -117,8 +117,6 @@ def configure(
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # No format shows them, and they are asked of the system for every line.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # The canonical line says all of it, without client addresses and raw paths.
     logging.getLogger("uvicorn.access").disabled = True
 
