@@ -13,8 +13,11 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 # One thread per network run, in this process as in the service; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -62,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = parser(words[0] if words else None).parse_args(words)
     try:
-        importlib.import_module(module_of(arguments.subcommand)).run(arguments)
+        with _ended_by_sigterm():
+            importlib.import_module(module_of(arguments.subcommand)).run(arguments)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -73,6 +77,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench {arguments.subcommand}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the stack meanwhile: the servers that were started end with it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

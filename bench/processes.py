@@ -40,7 +40,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return user and system CPU seconds of the process and its living descendants."""
         ticks = 0
-        for pid in [self.pid, *_descendants(self.pid)]:
+        for pid in [self.pid, *descendants(self.pid)]:
             fields = _stat(pid)
             if fields is not None:
                 ticks += int(fields[11]) + int(fields[12])
@@ -56,7 +56,7 @@ class Server:
 
     def _status(self, key: str) -> float:
         total = 0
-        for pid in [self.pid, *_descendants(self.pid)]:
+        for pid in [self.pid, *descendants(self.pid)]:
             try:
                 lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
             except OSError:
@@ -166,7 +166,8 @@ def _stat(pid: int) -> list[str] | None:
     return text.rpartition(")")[2].split()
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return the processes that `pid` started and those that they started, as far as they live."""
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         fields = _stat(int(path.name))

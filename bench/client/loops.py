@@ -120,12 +120,16 @@ class _Closed(_Loop):
 
 
 class _Open(_Loop):
-    """Requests are due by the clock; what finds no free connection waits, and its wait counts."""
+    """Requests are due by the clock; what finds no free connection waits, and its wait counts.
+
+    A connection that the server closed, an idle one after its keep-alive time, is replaced.
+    """
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._waiting: deque[float] = deque()
         self._ready: list[Connection] = []
+        self._opening: set[asyncio.Task[None]] = set()
 
     async def connect(self) -> None:
         """Open every connection; all are free."""
@@ -141,26 +145,55 @@ class _Open(_Loop):
             now = time.perf_counter()
             while times and began + times[0] <= now:
                 due = began + times.popleft()
-                if self._ready:
-                    self.record.sent(now - due)
-                    self._send(self._ready.pop(), due)
-                else:
+                connection = self._take()
+                if connection is None:
                     self._waiting.append(due)
+                else:
+                    self.record.sent(now - due)
+                    self._send(connection, due)
             if self._waiting and now - self._waiting[0] > job.give_up_seconds:
                 self.gave_up = True
                 break
             if times:
                 await asyncio.sleep(max(0.0, began + times[0] - time.perf_counter()))
         if not self.gave_up:
+            await asyncio.gather(*self._opening)
             await self._drain()
         # What still waits was due and never sent; after giving up, so is what is on the way.
         self.record.unanswered(len(self._waiting) + len(self._due))
         self._due.clear()
 
+    def close(self) -> None:
+        """Close every connection, and open no more."""
+        super().close()
+        for task in self._opening:
+            task.cancel()
+
+    def _take(self) -> Connection | None:
+        """Return a free connection, None where there is none."""
+        while self._ready:
+            connection = self._ready.pop()
+            if connection.is_open:
+                return connection
+            self._replace(connection)
+        return None
+
     def _free(self, connection: Connection) -> None:
         if not connection.is_open:
-            return
-        if self._waiting:
+            self._replace(connection)
+        elif self._waiting:
             self._send(connection, self._waiting.popleft())
         else:
             self._ready.append(connection)
+
+    def _replace(self, connection: Connection) -> None:
+        self._connections.remove(connection)
+        task = asyncio.create_task(self._reopen())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _reopen(self) -> None:
+        with suppress(OSError):  # what waits for it stays unanswered, and is counted so
+            connection = await self._open()
+            self._connections.append(connection)
+            self._free(connection)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from bench.__main__ import SUBCOMMANDS, main
 from bench.options import count, setting
+from bench.processes import descendants, python
 from bench.report import Report, Value, table
 from models.capacity import read_coefficients
 
@@ -153,6 +157,21 @@ def test_a_setting_that_the_service_refuses_ends_with_1_and_its_words(
 ) -> None:
     assert main(["load", "--quick", "--set", "CANET_MAX_BATCH=0"]) == 1
     assert "CANET_MAX_BATCH is '0'" in capsys.readouterr().err
+
+
+def test_a_terminated_measurement_leaves_no_server_behind() -> None:
+    bench = subprocess.Popen(python("-m", "bench", "ceiling", "--quick"))
+    try:
+        started: list[int] = []
+        while len(started) < 3 and bench.poll() is None:  # Redis, load generator, service
+            time.sleep(0.02)
+            started = descendants(bench.pid)
+        bench.terminate()
+        assert bench.wait(timeout=60) == 128 + signal.SIGTERM
+        assert len(started) == 3
+        assert not [pid for pid in started if Path(f"/proc/{pid}/exe").exists()]
+    finally:
+        bench.kill()
 
 
 def test_every_subcommand_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,15 +18,18 @@ Answer = Callable[[int], Awaitable[tuple[int, bytes]]]
 
 
 @asynccontextmanager
-async def server(answer: Answer) -> AsyncIterator[int]:
-    """Yield the port of a real HTTP server; `answer` gets the number of the request, from 0."""
+async def server(answer: Answer, idle_seconds: float | None = None) -> AsyncIterator[int]:
+    """Yield the port of a real HTTP server; `answer` gets the number of the request, from 0.
+
+    A connection that is idle for `idle_seconds` is closed.
+    """
     seen = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
         try:
             while True:
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), idle_seconds)
                 length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
                 await reader.readexactly(length)
                 seen += 1
@@ -40,7 +43,7 @@ async def server(answer: Answer) -> AsyncIterator[int]:
                 await writer.drain()
                 await asyncio.sleep(0)
                 writer.write(body[5:])
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
             pass
         finally:
             writer.close()
@@ -52,8 +55,10 @@ async def server(answer: Answer) -> AsyncIterator[int]:
         listening.close()
 
 
-async def measured(answer: Answer, **changes: object) -> Outcome:
-    async with server(answer) as port:
+async def measured(
+    answer: Answer, *, idle_seconds: float | None = None, **changes: object
+) -> Outcome:
+    async with server(answer, idle_seconds) as port:
         values: dict[str, object] = {
             "port": port,
             "path": "/",
@@ -102,6 +107,12 @@ async def test_every_request_that_is_due_is_sent_and_counted() -> None:
     assert seen.sources == {"model": 25}
     assert seen.statuses == {"200": 25}
     assert seen.holds(60_000)
+
+
+async def test_connections_that_the_server_closed_are_opened_again() -> None:
+    # Each is idle for longer than the server waits.
+    seen = await measured(at_once, idle_seconds=0.1, rate=5.0, seconds=1.0, connections=2)
+    assert (seen.requests, seen.good) == (5, 5)
 
 
 async def test_the_generator_gives_up_on_a_dead_server_and_counts_what_was_due() -> None:

@@ -37,14 +37,23 @@ def test_the_limit_is_found_from_below_and_from_above(limit: float, start: float
 
     found = highest_rate(trial, p99_ms=50.0, start=start, most_trials=30)
     assert limit / 1.05 <= found.rate <= limit
-    assert found.trials == len(tried) == len(set(tried))
+    assert found.trials == len(tried)
+    assert all(tried.count(rate) == (1 if rate <= limit else 2) for rate in tried)
     assert found.outcome is not None
     assert found.outcome.p99_ms == 10.0
 
 
 def test_no_rate_holds() -> None:
     found = highest_rate(lambda rate: outcome(90.0), p99_ms=50.0, start=100.0, most_trials=4)
-    assert (found.rate, found.outcome, found.trials) == (0.0, None, 4)
+    assert (found.rate, found.outcome, found.trials) == (0.0, None, 8)
+
+
+def test_one_bad_moment_does_not_break_a_rate() -> None:
+    moments = iter([90.0, 10.0])
+    found = highest_rate(
+        lambda rate: outcome(next(moments, 90.0)), p99_ms=50.0, start=100.0, most_trials=5
+    )
+    assert found.rate == 100.0
 
 
 def test_a_failed_request_breaks_the_objective() -> None:
