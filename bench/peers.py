@@ -14,7 +14,7 @@ from bench.machine import machine
 from bench.notes import notes
 from bench.options import above, add_common, common
 from bench.peer_servers.network import UserHistories
-from bench.processes import Server, free_port, python, running
+from bench.processes import Server, free_port, paused, python, running
 from bench.report import Report, median, spread
 from bench.stack import METHOD, Bench, bench
 from bench.synthetic_checkpoint import item_id
@@ -86,10 +86,11 @@ def run(args: argparse.Namespace) -> None:
         name=f"peers: {options.items:,} items, full network of {options.depth} layers",
         method=(
             *METHOD,
-            f"All servers are up on the same core, one is asked at a time, by turns over "
-            f"{options.rounds} rounds, medians; highest open-loop rate with p99 <= {args.p99:g} "
-            f"ms. Peers ({versions}) run the checkpoint's full network in eager torch, one "
-            "thread, read the same histories from Redis lists and answer with ids and ranks only; "
+            "All servers are on the same core, one is asked at a time while the others are "
+            f"stopped, by turns over {options.rounds} rounds, medians; highest open-loop rate with "
+            f"p99 <= {args.p99:g} ms. Peers ({versions}) run the checkpoint's full network in "
+            "eager torch, one thread, read the same histories from Redis lists and answer with ids "
+            "and ranks only; "
             "LitServe batches up to 16 within 2 ms, FastAPI calls torch per request in its "
             "thread pool.",
             *told,
@@ -128,19 +129,22 @@ def _measure(
     rates: Numbers = {name: [] for name in subjects}
     closed: Numbers = {name: [] for name in subjects}
     shares: Numbers = {name: [] for name in subjects}
-    for one in subjects.values():
-        here.closed(one.server, compute=one.compute, seconds=min(1.0, here.options.seconds))
+    servers = {one.server.pid: one.server for one in subjects.values()}
     for _ in range(here.options.rounds):
         for name, one in subjects.items():
-            outcome = here.closed(one.server, compute=one.compute)
+            others = [server for pid, server in servers.items() if pid != one.server.pid]
+            with paused(others):
+                # Whoever was stopped has pings and timers to see to first.
+                here.closed(one.server, compute=one.compute, seconds=min(1.0, here.options.seconds))
+                outcome = here.closed(one.server, compute=one.compute)
+                start = rates[name][-1] if rates[name] and rates[name][-1] else None
+                found = here.search(
+                    one.server,
+                    p99_ms=p99_ms,
+                    start=start or 0.7 * outcome.throughput,
+                    compute=one.compute,
+                )
             closed[name].append(outcome.throughput)
             shares[name].append(outcome.client_cpu_share)
-            start = rates[name][-1] if rates[name] and rates[name][-1] else None
-            found = here.search(
-                one.server,
-                p99_ms=p99_ms,
-                start=start or 0.7 * outcome.throughput,
-                compute=one.compute,
-            )
             rates[name].append(found.rate)
     return rates, closed, shares
