@@ -4,7 +4,7 @@ Every subcommand is one module of this package, its name with `_` for `-`. A mod
 `add_arguments(parser)`, which adds its options, and `run(args)`, which measures, prints and
 returns nothing; a wrong argument is a ValueError. A new one is a row of SUBCOMMANDS; rows whose
 module is not there are left out. Exit codes: 0 measured, 1 the measurement failed, 2 the
-arguments are wrong.
+arguments are wrong, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+from bench.processes import descendants
 
 # One thread per network run, in this process as in the service; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_TERMINATED = 128 + signal.SIGTERM
 
 SUBCOMMANDS = {
     "ceiling": "the service against the same stack answering a constant",
@@ -81,16 +85,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the stack meanwhile: the servers that were started end with it."""
+    """Let SIGTERM unwind the stack meanwhile, and end the servers that were started.
+
+    They end first: what a signal raises is lost where Python happens to run a callback, and then
+    nothing is left to measure.
+    """
+    asked = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        nonlocal asked
+        asked = True
+        for pid in descendants(os.getpid()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        raise SystemExit(_TERMINATED)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except Exception:
+        if not asked:
+            raise
     finally:
         signal.signal(signal.SIGTERM, before)
+    if asked:
+        raise SystemExit(_TERMINATED)
 
 
 if __name__ == "__main__":
