@@ -171,13 +171,17 @@ def paused(servers: Iterable[Server]) -> Iterator[None]:
     """Stop the processes of `servers` meanwhile: some take CPU time also when nobody asks."""
     pids = [pid for server in servers for pid in (server.pid, *descendants(server.pid))]
     try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        _signal(pids, signal.SIGSTOP)
         yield
     finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send it to those that still live."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def descendants(pid: int) -> list[int]:
