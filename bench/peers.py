@@ -90,9 +90,8 @@ def run(args: argparse.Namespace) -> None:
             f"stopped, by turns over {options.rounds} rounds, medians; highest open-loop rate with "
             f"p99 <= {args.p99:g} ms. Peers ({versions}) run the checkpoint's full network in "
             "eager torch, one thread, read the same histories from Redis lists and answer with ids "
-            "and ranks only; "
-            "LitServe batches up to 16 within 2 ms, FastAPI calls torch per request in its "
-            "thread pool.",
+            "and ranks only; LitServe batches up to 16 within 2 ms, FastAPI calls torch per "
+            "request in its thread pool.",
             *told,
         ),
         machine=machine(),
@@ -129,11 +128,10 @@ def _measure(
     rates: Numbers = {name: [] for name in subjects}
     closed: Numbers = {name: [] for name in subjects}
     shares: Numbers = {name: [] for name in subjects}
-    servers = {one.server.pid: one.server for one in subjects.values()}
+    servers = {one.server for one in subjects.values()}
     for _ in range(here.options.rounds):
         for name, one in subjects.items():
-            others = [server for pid, server in servers.items() if pid != one.server.pid]
-            with paused(others):
+            with paused(servers - {one.server}):
                 # Whoever was stopped has pings and timers to see to first.
                 here.closed(one.server, compute=one.compute, seconds=min(1.0, here.options.seconds))
                 outcome = here.closed(one.server, compute=one.compute)

@@ -117,6 +117,24 @@ def running(
         _stop(process)
 
 
+@contextmanager
+def paused(servers: Iterable[Server]) -> Iterator[None]:
+    """Stop the processes of `servers` meanwhile: some take CPU time also when nobody asks."""
+    pids = [pid for server in servers for pid in (server.pid, *descendants(server.pid))]
+    try:
+        _signal(pids, signal.SIGSTOP)
+        yield
+    finally:
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send it to those that still live."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def _inherited() -> dict[str, str]:
     """Return this process's environment without settings: what is measured is told its own."""
     return {name: value for name, value in os.environ.items() if not name.startswith("CANET_")}
@@ -164,24 +182,6 @@ def _stat(pid: int) -> list[str] | None:
     except OSError:
         return None
     return text.rpartition(")")[2].split()
-
-
-@contextmanager
-def paused(servers: Iterable[Server]) -> Iterator[None]:
-    """Stop the processes of `servers` meanwhile: some take CPU time also when nobody asks."""
-    pids = [pid for server in servers for pid in (server.pid, *descendants(server.pid))]
-    try:
-        _signal(pids, signal.SIGSTOP)
-        yield
-    finally:
-        _signal(pids, signal.SIGCONT)
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send it to those that still live."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def descendants(pid: int) -> list[int]:
