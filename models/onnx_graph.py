@@ -90,7 +90,7 @@ class Graph:
     ) -> tuple[str, str]:
         """Return (norm of the sum, the sum) of `hidden`, `added` and its bias.
 
-        Three nodes: the fused one takes two to three times as long (ADR 5).
+        Three nodes: the fused one takes two to four times as long (ADR 5).
         """
         total = self.node("Add", self.node("Add", added, hidden), self.constant(added_bias_D))
         return self.norm(total, weight_D, bias_D), total
