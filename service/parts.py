@@ -81,6 +81,7 @@ def _redis_config(settings: Settings, url: str) -> RedisConfig:
     return RedisConfig(
         url=url,
         op_timeout_seconds=settings.redis_op_timeout_ms / 1000,
+        write_timeout_seconds=settings.redis_write_timeout_ms / 1000,
         connect_timeout_seconds=settings.redis_connect_timeout_ms / 1000,
         max_connections=settings.redis_max_connections,
         wait_replicas=settings.redis_wait_replicas,

@@ -33,6 +33,10 @@ class Store(Section):
     redis_op_timeout_ms: Annotated[
         float, Field(gt=0, le=60_000, description="Time for one Redis operation.")
     ] = 25.0
+    redis_write_timeout_ms: Annotated[
+        float,
+        Field(gt=0, le=60_000, description="Time for one write; then it is not acknowledged."),
+    ] = 250.0
     redis_max_connections: Annotated[
         int, Field(ge=1, le=10_000, description="Most connections to Redis.")
     ] = 64

@@ -218,6 +218,7 @@ def serving(
             "CANET_API_KEYS": f"read+write+admin:{KEY}",
             "CANET_DEADLINE_MS": "60000",
             "CANET_REDIS_OP_TIMEOUT_MS": "10000",
+            "CANET_REDIS_WRITE_TIMEOUT_MS": "10000",
             "CANET_REDIS_CONNECT_TIMEOUT_MS": "10000",
             "CANET_OVERLOAD_POLICY": "off",
             "CANET_RELOAD_POLL_SECONDS": "0.05",

@@ -49,6 +49,7 @@ class Stack:
             "PROMETHEUS_PORT": self.prometheus.rsplit(":", 1)[1],
             "CANET_DEADLINE_MS": "5000",  # a busy machine is not what is tested here
             "CANET_REDIS_OP_TIMEOUT_MS": "1000",
+            "CANET_REDIS_WRITE_TIMEOUT_MS": "5000",
         }
 
     def compose(self, *arguments: str) -> str:

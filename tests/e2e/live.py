@@ -73,6 +73,7 @@ async def live(root: Path, redis_url: str, **changes: Any) -> AsyncIterator[Live
         "overload_policy": "off",
         "result_ttl": 0,  # every answer is computed, unless a test asks otherwise
         "redis_op_timeout_ms": 5000,
+        "redis_write_timeout_ms": 5000,
         "redis_connect_timeout_ms": 5000,
         "api_keys": f"read+write+admin:{KEY}",
         "reload_poll_seconds": 0.05,

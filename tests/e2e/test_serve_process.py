@@ -55,6 +55,7 @@ def serve(root: Path, redis: Path, log: Path) -> Iterator[Served]:
         "CANET_DEADLINE_MS": "20000",
         "CANET_OBJECTIVE_MS": "60000",
         "CANET_REDIS_OP_TIMEOUT_MS": "5000",
+        "CANET_REDIS_WRITE_TIMEOUT_MS": "5000",
     }
     command = [sys.executable, "-m", "cli.main", "serve", "--models", str(root), "--port", "0"]
     with log.open("w") as stream:

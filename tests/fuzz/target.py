@@ -88,6 +88,7 @@ def target(directory: Path, **settings: str) -> Iterator[Target]:
             "CANET_DEADLINE_MS": "20000",
             "CANET_OVERLOAD_POLICY": "off",
             "CANET_REDIS_OP_TIMEOUT_MS": "5000",
+            "CANET_REDIS_WRITE_TIMEOUT_MS": "5000",
             "CANET_REDIS_CONNECT_TIMEOUT_MS": "5000",
             **{f"CANET_{name.upper()}": value for name, value in settings.items()},
         }

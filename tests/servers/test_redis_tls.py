@@ -108,6 +108,7 @@ def settings_for(url: str) -> Settings:
         {
             "CANET_REDIS_URL": url,
             "CANET_REDIS_OP_TIMEOUT_MS": "5000",
+            "CANET_REDIS_WRITE_TIMEOUT_MS": "5000",
             "CANET_REDIS_CONNECT_TIMEOUT_MS": "5000",
             "CANET_DEADLINE_MS": "20000",
             "CANET_RATE_LIMIT": "50/d",

@@ -63,6 +63,7 @@ def serving(directory: Path, *, engine: str = "FakeEngine()", **settings: str) -
         "CANET_DEADLINE_MS": "20000",
         "CANET_OBJECTIVE_MS": "60000",
         "CANET_REDIS_OP_TIMEOUT_MS": "5000",
+        "CANET_REDIS_WRITE_TIMEOUT_MS": "5000",
         "PYTHONPATH": str(ROOT),
         **{f"CANET_{name.upper()}": value for name, value in settings.items()},
     }

@@ -78,7 +78,9 @@ def test_wrong_settings_end_the_process_with_a_list() -> None:
 
 
 async def test_over_a_real_redis_the_next_answer_reflects_the_event(redis_url: str) -> None:
-    settings = Settings(deadline_ms=5000, redis_op_timeout_ms=2000).with_redis(redis_url)
+    settings = Settings(
+        deadline_ms=5000, redis_op_timeout_ms=2000, redis_write_timeout_ms=5000
+    ).with_redis(redis_url)
     registry = CollectorRegistry()
     app = create_app(settings, models=FakeManager(FakeEngine()), registry=registry)
     async with app.router.lifespan_context(app):

@@ -70,7 +70,9 @@ async def test_the_table_of_callers_is_bounded() -> None:
 
 
 def config(url: str) -> RedisConfig:
-    return RedisConfig(url=url, write_timeout_seconds=5, connect_timeout_seconds=5)
+    return RedisConfig(
+        url=url, op_timeout_seconds=5, write_timeout_seconds=5, connect_timeout_seconds=5
+    )
 
 
 async def test_replicas_share_one_bucket(redis_url: str) -> None:

@@ -38,9 +38,9 @@ def observed() -> Observed:
 async def store(server: EmbeddedServer, observed: Observed) -> AsyncIterator[RedisHistoryStore]:
     config = RedisConfig(
         url=server.url,
-        op_timeout_seconds=0.2,
-        write_timeout_seconds=0.3,
-        connect_timeout_seconds=0.3,
+        op_timeout_seconds=0.5,
+        write_timeout_seconds=2.0,
+        connect_timeout_seconds=2.0,
         breaker_failures=3,
         probe_seconds=0.05,
     )
@@ -145,7 +145,11 @@ async def test_tcp_with_a_password(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path, extra_arguments=("--port", str(port))) as server:
         async with Redis.from_url(server.url) as raw:
             await raw.config_set("requirepass", "secret")
-        patient = {"op_timeout_seconds": 5.0, "connect_timeout_seconds": 5.0}
+        patient = {
+            "op_timeout_seconds": 5.0,
+            "write_timeout_seconds": 5.0,
+            "connect_timeout_seconds": 5.0,
+        }
         for password, answers in (("secret", True), ("wrong", False)):
             url = f"redis://:{password}@127.0.0.1:{port}/1"
             store = RedisHistoryStore(RedisConfig(url=url, **patient))  # type: ignore[arg-type]
