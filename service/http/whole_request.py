@@ -37,11 +37,13 @@ def whole_request(data: bytes) -> WholeRequest | None:
     headers, length = [], None
     for line in lines[:-2].split(b"\r\n"):
         name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
+        name, sent = name.lower(), value.lstrip(b" \t")
+        value = sent.rstrip(b" \t")
         if name in _PARSERS or (name == b"connection" and value.lower() != b"keep-alive"):
             return None
         if name == b"content-length":
-            if length is not None or not _LENGTH.fullmatch(value):
+            # The parser keeps what stands behind a length, and of no other header.
+            if length is not None or not _LENGTH.fullmatch(sent):
                 return None
             length = int(value)
         headers.append((name, value))

@@ -69,6 +69,7 @@ def test_a_plain_request_is_read() -> None:
         PLAIN.replace(b"Length: 2", b"Length: +2"),
         PLAIN.replace(b"Length: 2", b"Length: 2, 2"),
         PLAIN.replace(b"Length: 2", b"Length: "),
+        PLAIN.replace(b"Length: 2", b"Length: 2 "),
         PLAIN.replace(b"/recommend", b"/a b"),
         PLAIN.replace(b"/recommend", b"/a?b"),
         PLAIN.replace(b"/recommend", b"/%61"),
