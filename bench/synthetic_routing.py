@@ -32,7 +32,7 @@ from training.data.sequences import gather
 from training.data.split import EvalCases
 from training.datasets.synthetic import TIERS, Synthetic, SyntheticConfig, generate, write
 from training.evaluate.metrics import ndcg_at
-from training.evaluate.quality import ranks_by_submodel, router_view
+from training.evaluate.quality import lengths_read, ranks_by_submodel, router_features
 from training.pipeline import train
 from training.plan import TrainRequest
 from training.progress import Silent
@@ -148,10 +148,9 @@ def judge(
     checkpoint: Checkpoint, ranker: Ranker, cases: EvalCases, tiers_U: NDArray[np.int64]
 ) -> Judged:
     """Return what the checkpoint, as served, spends on the cases and reaches on them."""
-    features_UC, lengths_U = router_view(ranker, cases)
     assert ranker.router is not None
-    quality_US = ranker.router(features_UC).numpy()
-    cost_US = ranker.cost_ratios(lengths_U)
+    quality_US = ranker.router(router_features(ranker, cases.histories)).numpy()
+    cost_US = ranker.cost_ratios(lengths_read(ranker, cases.histories))
     ranks_US = ranks_by_submodel(ranker, cases, exclude_seen=not checkpoint.manifest.repeats)
     ndcg_US = ndcg_at(ranks_US, 10)
     places_U = choose_places(quality_US, cost_US, checkpoint.manifest.router.price)

@@ -6,7 +6,7 @@ from models.ranker import Ranker
 from training.canet.choice import by_cost
 from training.data.split import EvalCases
 from training.evaluate.metrics import ndcg_at
-from training.evaluate.quality import ranks_by_submodel, router_view
+from training.evaluate.quality import ranks_by_submodel, router_features
 from training.fit.fitted import Fitted
 from training.progress import Progress
 from training.publish.route import Routed, priced
@@ -29,12 +29,11 @@ def route_joint(
     router = fitted.router.requires_grad_(False).eval()
     ranker = Ranker(fitted.supernet, fitted.memory, router, by_cost(fitted.supernet.config))
     ranks_US = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
-    features_UC, lengths_U = router_view(ranker, cases)
     return priced(
         ranker,
-        quality_US=router(features_UC).numpy(),
+        quality_US=router(router_features(ranker, cases.histories)).numpy(),
         ndcg_US=ndcg_at(ranks_US, 10),
-        lengths_U=lengths_U,
+        cases=cases,
         budget=budget,
         tolerance=None,
         progress=progress,

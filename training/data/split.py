@@ -36,6 +36,14 @@ class EvalCases:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def followed(self) -> Sequences:
+        """Return the histories with their targets at the end: what is asked about next."""
+        offsets = self.histories.offsets
+        return Sequences(
+            offsets=offsets + np.arange(len(offsets)),
+            items=np.insert(self.histories.items, offsets[1:], self.targets),
+        )
+
 
 class SealedCases:
     """Cases that can be opened once: a second look at the test part is no longer a test."""

@@ -12,7 +12,7 @@ from models.ranker import Ranker
 from training.data.split import EvalCases
 from training.elastic.narrow import Calibration, Narrowing
 from training.elastic.probe import Probe
-from training.evaluate.quality import routed_places, router_view, totals
+from training.evaluate.quality import lengths_read, routed_places, totals
 from training.fit.cases import sample_cases
 from training.progress import Progress
 from training.publish.route import Routed
@@ -71,7 +71,7 @@ def measure(
 
 
 def _mean_flops(ranker: Ranker, cases: EvalCases, price: float) -> float:
-    cost_US, _ = totals(ranker, router_view(ranker, cases)[1])
+    cost_US, _ = totals(ranker, lengths_read(ranker, cases.histories))
     return float(cost_US[np.arange(len(cases)), routed_places(ranker, cases, price)].mean())
 
 

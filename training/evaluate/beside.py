@@ -21,9 +21,9 @@ from training.data.split import EvalCases
 from training.evaluate.lines import Line, by_metric
 from training.evaluate.quality import (
     cpu_milliseconds,
+    lengths_read,
     ranks_by_submodel,
     routed_places,
-    router_view,
     totals,
 )
 from training.progress import Progress
@@ -104,7 +104,7 @@ def contend(
         ranker, own, exclude_seen=exclude_seen, places=needed.tolist(), progress=progress
     )
     users = np.arange(len(own))
-    cost_US, _ = totals(ranker, router_view(ranker, own)[1], routed=routed)
+    cost_US, _ = totals(ranker, lengths_read(ranker, own.histories), routed=routed)
     cpu_S, router_cpu = cpu_milliseconds(ranker, own, most=_CPU_CASES)
     return Contender(
         name=name,

@@ -13,9 +13,9 @@ from training.evaluate.lines import Line, Metrics, by_metric
 from training.evaluate.price_points import Price, oracle_bound, price_point
 from training.evaluate.quality import (
     cpu_milliseconds,
+    lengths_read,
     ranks_by_submodel,
     routed_places,
-    router_view,
     totals,
 )
 from training.evaluate.routing_baselines import best_static, oracle, random_routing
@@ -43,7 +43,7 @@ class Measurement:
         self.cases = cases
         self.names = [submodel.name for submodel in ranker.served]
         ranks_US = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
-        lengths_U = router_view(ranker, cases)[1]
+        lengths_U = lengths_read(ranker, cases.histories)
         self._routed_cost_US, full_U = totals(ranker, lengths_U)
         self._alone_cost_US = totals(ranker, lengths_U, routed=False)[0]
         self.full_cost = float(full_U.mean())

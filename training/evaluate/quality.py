@@ -16,6 +16,7 @@ from models.config import Submodel
 from models.memory import TransitionMemory
 from models.ranker import Ranker, recent, stack
 from models.supernet import Supernet
+from training.data.sequences import Sequences
 from training.data.split import EvalCases
 from training.evaluate.metrics import ndcg_at, rank_of_target
 from training.progress import Progress, Silent
@@ -74,20 +75,22 @@ def ndcg_by_submodel(
 
 
 @torch.inference_mode()
-def router_view(ranker: Ranker, cases: EvalCases) -> tuple[Tensor, Tensor]:
-    """Return (features_UC float32, lengths_U int64) of every case, lengths cut to max_length."""
-    histories = [cases.histories[i].tolist() for i in range(len(cases))]
-    lengths_U = torch.tensor([min(len(h), ranker.config.max_length) for h in histories])
-    features_UC = ranker.features(recent(histories), lengths_U.numpy())
-    return torch.from_numpy(features_UC), lengths_U
+def router_features(ranker: Ranker, histories: Sequences) -> Tensor:
+    """Return what the router reads of every history, (U, C) float32."""
+    rows = [histories[i].tolist() for i in range(len(histories))]
+    return torch.from_numpy(ranker.features(recent(rows), lengths_read(ranker, histories).numpy()))
+
+
+def lengths_read(ranker: Ranker, histories: Sequences) -> Tensor:
+    """Return how many items of every history the network reads at most, (U,) int64."""
+    return torch.from_numpy(np.minimum(histories.lengths(), ranker.config.max_length))
 
 
 @torch.inference_mode()
 def routed_places(ranker: Ranker, cases: EvalCases, price: float) -> NDArray[np.int64]:
     """Return the place in `served` that the router gives every case at `price`, as served."""
-    histories = [cases.histories[i].tolist() for i in range(len(cases))]
-    lengths_U = np.array([min(len(h), ranker.config.max_length) for h in histories], dtype=np.int64)
-    return ranker.route(recent(histories), lengths_U, price)
+    rows = [cases.histories[i].tolist() for i in range(len(cases))]
+    return ranker.route(recent(rows), lengths_read(ranker, cases.histories).numpy(), price)
 
 
 def totals(

@@ -37,11 +37,24 @@ class FrontierPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Histories that are asked about, with nothing known of what followed them.
+
+    Predictions (N, S), FLOPs (N, S) with the router charged, and the full network's alone (N,).
+    """
+
+    quality_NS: Floats
+    cost_NS: Floats
+    full_N: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """What held-out users showed: predictions (U, S), NDCG@10 (U, S), and FLOPs.
 
     `cost_US` charges the router, `full_U` is the full network alone at the same length, and
-    `unit` the full network at full length: prices are per `unit`.
+    `unit` the full network at full length: prices are per `unit`. What a price costs is read from
+    `asked`, what it buys from the users themselves; without `asked` both are.
     """
 
     quality_US: Floats
@@ -49,6 +62,13 @@ class Held:
     cost_US: Floats
     full_U: Floats
     unit: float
+    asked: Asked | None = None
+
+    @property
+    def _asked(self) -> Asked:
+        return self.asked or Asked(
+            quality_NS=self.quality_US, cost_NS=self.cost_US, full_N=self.full_U
+        )
 
     def prices(self) -> Floats:
         """Return ascending prices whose costs spread evenly, by ratio, over what can be had.
@@ -56,18 +76,24 @@ class Held:
         From 0, the best predicted quality at any cost, to where everybody gets the cheapest. A
         price is quality (0..1) per full network at full length.
         """
-        cost_US = self.cost_US / self.unit
-        most = routed(self.ndcg_US, cost_US, choose(self.quality_US, cost_US, 0.0)).cost
-        least = float(cost_US.min(1).mean())
+        quality_NS, cost_NS = self._asked.quality_NS, self._asked.cost_NS / self.unit
+        most = _spent(quality_NS, cost_NS, 0.0)
+        least = float(cost_NS.min(1).mean())
         budgets = np.geomspace(least, max(most, least), POINTS)[1:-1]
-        found = [price_for_budget(self.quality_US, cost_US, budget=float(b)) for b in budgets]
+        found = [price_for_budget(quality_NS, cost_NS, budget=float(b)) for b in budgets]
         return np.unique([0.0, *found, self.highest_price()])
 
     def highest_price(self) -> float:
         """Return the least price at which everybody gets the cheapest submodel."""
-        cost_US = self.cost_US / self.unit
-        least = float(cost_US.min(1).mean())
-        return price_for_budget(self.quality_US, cost_US, budget=least * (1 + 1e-12))
+        asked = self._asked
+        return max(
+            self._all_cheapest(self.quality_US, self.cost_US),
+            self._all_cheapest(asked.quality_NS, asked.cost_NS),
+        )
+
+    def _all_cheapest(self, quality: Floats, cost: Floats) -> float:
+        cost = cost / self.unit
+        return price_for_budget(quality, cost, budget=float(cost.min(1).mean()) * (1 + 1e-12))
 
     def frontier(self, prices: Floats | None = None) -> list[FrontierPoint]:
         """Return one point per price, ascending; the cost never rises with the price."""
@@ -76,12 +102,17 @@ class Held:
         return [
             FrontierPoint(
                 price=point.price,
-                flops_ratio=point.cost * self.unit / float(self.full_U.mean()),
+                flops_ratio=self._flops_ratio(point.price),
                 ndcg_10=point.quality,
                 error=self._error(point.price),
             )
             for point in points
         ]
+
+    def _flops_ratio(self, price: float) -> float:
+        asked = self._asked
+        spent = _spent(asked.quality_NS, asked.cost_NS / self.unit, price)
+        return spent * self.unit / float(asked.full_N.mean())
 
     def _error(self, price: float) -> float:
         cost_US = self.cost_US / self.unit
@@ -94,14 +125,22 @@ class Held:
 
         ValueError when even the cheapest submodels cost more; the message names the least.
         """
-        least = float(self.cost_US.min(1).mean() / self.full_U.mean())
+        asked = self._asked
+        full = float(asked.full_N.mean())
+        least = float(asked.cost_NS.min(1).mean() / full)
         if not budget >= least:
             raise ValueError(
                 f"a budget of {budget:g} of the full network cannot be met: the cheapest "
                 f"submodels cost {least:.4f}; raise the budget"
             )
-        mean = budget * float(self.full_U.mean()) / self.unit
-        return price_for_budget(self.quality_US, self.cost_US / self.unit, budget=mean)
+        return price_for_budget(
+            asked.quality_NS, asked.cost_NS / self.unit, budget=budget * full / self.unit
+        )
+
+
+def _spent(quality_NS: Floats, cost_NS: Floats, price: float) -> float:
+    """Return the mean cost of what is chosen at the price."""
+    return routed(quality_NS, cost_NS, choose(quality_NS, cost_NS, price)).cost
 
 
 def price_for_quality(

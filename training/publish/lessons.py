@@ -16,8 +16,8 @@ from training.data.split import EvalCases, Split
 from training.evaluate.quality import (
     cost_order,
     cpu_milliseconds,
+    lengths_read,
     ranks_by_submodel,
-    router_view,
     totals,
 )
 from training.fit.fitted import Fitted
@@ -49,7 +49,7 @@ def choose_served(
     grid = candidates(fitted.supernet.config, cases.histories.lengths())
     ranker = Ranker(fitted.supernet, fitted.memory, None, grid)
     ranks_NS = ranks_by_submodel(ranker, cases, exclude_seen=exclude_seen, progress=progress)
-    flops_S = totals(ranker, router_view(ranker, cases)[1])[0].mean(0)
+    flops_S = totals(ranker, lengths_read(ranker, cases.histories))[0].mean(0)
     spent_S, _ = cpu_milliseconds(ranker, cases, most=_CPU_CASES)
     quality_S = (1 / np.log2(1 + ranks_NS)).mean(0)
     cost_S = np.sqrt(flops_S / flops_S[-1] * np.asarray(spent_S) / spent_S[-1])

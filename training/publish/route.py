@@ -10,17 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from models.config import Submodel
 from models.ranker import Ranker
+from training.data.sequences import Sequences
 from training.data.split import EvalCases
 from training.evaluate.metrics import ndcg_at
-from training.evaluate.quality import ranks_by_submodel, router_view, totals
+from training.evaluate.quality import (
+    lengths_read,
+    ranks_by_submodel,
+    router_features,
+    totals,
+)
 from training.fit.fitted import Fitted
 from training.fit.router_fit import RouterCases, fit_router
 from training.progress import Progress
-from training.publish.frontier import FrontierPoint, Held, price_for_quality
+from training.publish.frontier import Asked, FrontierPoint, Held, price_for_quality
 from training.publish.lessons import Lessons
 
 _TOLERATED_LOSS = 0.005
@@ -71,14 +76,13 @@ def route(
     bare = Ranker(fitted.supernet, fitted.memory, None, served)
     ranks_US = ranks_by_submodel(bare, cases, exclude_seen=exclude_seen, progress=progress)
     smooth_US = 1 / np.log2(1 + ranks_US)
-    features_UC, lengths_U = router_view(bare, cases)
     extra = None
     if lessons is not None:
         extra = RouterCases(
-            features=router_view(bare, lessons.cases)[0], quality=lessons.quality_NS
+            features=router_features(bare, lessons.cases.histories), quality=lessons.quality_NS
         )
     router = fit_router(
-        features_UC,
+        router_features(bare, cases.histories),
         torch.from_numpy(smooth_US.astype(np.float32)),
         seed=seed,
         extra=extra,
@@ -94,7 +98,7 @@ def route(
         ranker,
         quality_US=router.quality_US.numpy(),
         ndcg_US=ndcg_US,
-        lengths_U=lengths_U,
+        cases=cases,
         budget=budget,
         tolerance=_TOLERATED_LOSS,
         progress=progress,
@@ -106,25 +110,26 @@ def priced(
     *,
     quality_US: NDArray[np.float32],
     ndcg_US: NDArray[np.float64],
-    lengths_U: Tensor,
+    cases: EvalCases,
     budget: float | None,
     tolerance: float | None,
     progress: Progress,
 ) -> Routed:
     """Return the ranker with its price curve and default price, from cases its router never saw.
 
-    `quality_US` is what the router says of them, `ndcg_US` what each submodel reached, `lengths_U`
-    int64 what the network reads. The price meets `budget`; without one it is the cheapest that
-    is as good as full within `tolerance` or one standard error, and 0 without either.
-    ValueError when the budget cannot be met.
+    `quality_US` is what the router says of them, `ndcg_US` what each submodel reached. What a price
+    costs is that of the histories with their targets, which is what will be asked about next. The
+    price meets `budget`; without one it is the cheapest that is as good as full within `tolerance`
+    or one standard error, and 0 without either. ValueError when the budget cannot be met.
     """
-    cost_US, full_U = totals(ranker, lengths_U)
+    cost_US, full_U = totals(ranker, lengths_read(ranker, cases.histories))
     held = Held(
         quality_US=quality_US.astype(np.float64),
         ndcg_US=ndcg_US,
         cost_US=cost_US,
         full_U=full_U,
         unit=float(ranker.full_cost(ranker.config.max_length).total),
+        asked=_asked(ranker, cases.followed()),
     )
     points = held.frontier()
     price = 0.0
@@ -139,6 +144,18 @@ def priced(
         points=points,
         price=price,
         ndcg_US=ndcg_US,
+    )
+
+
+@torch.inference_mode()
+def _asked(ranker: Ranker, histories: Sequences) -> Asked:
+    """Return what the router as it is served says of the histories, and what they cost."""
+    assert ranker.router is not None, "there is a router to price"
+    cost_NS, full_N = totals(ranker, lengths_read(ranker, histories))
+    return Asked(
+        quality_NS=ranker.router(router_features(ranker, histories)).numpy().astype(np.float64),
+        cost_NS=cost_NS,
+        full_N=full_N,
     )
 
 

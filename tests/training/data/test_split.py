@@ -46,6 +46,16 @@ def test_leave_one_out_by_hand() -> None:
     assert split.left_out == 0
 
 
+def test_a_case_is_followed_by_its_target_as_the_next_history_is() -> None:
+    split = leave_one_out(make_interactions(*rows_of("a:xyzx b:xy c:zzz")))
+    followed = split.validation.followed()
+    assert [ids(split.catalog, followed[i]) for i in range(2)] == ["xyz", "zz"]
+    test = split.open_test()
+    assert [followed[i].tolist() for i in range(2)] == [
+        test.histories[i].tolist() for i in range(2)
+    ]
+
+
 def test_the_catalog_counts_training_rows_only() -> None:
     # Over all rows z leads with 4; in training x and y have 2 each, z has 1, w none.
     split = leave_one_out(make_interactions(*rows_of("a:xyzz b:xy c:zzw")))

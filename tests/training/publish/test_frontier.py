@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from training.publish.frontier import FrontierPoint, Held, price_for_quality
+from training.evaluate.routing_baselines import choose
+from training.publish.frontier import Asked, FrontierPoint, Held, price_for_quality
 
 
 def held(users: int = 5000) -> Held:
@@ -25,6 +27,32 @@ def test_budget_is_met_closely_and_never_exceeded(budget: float) -> None:
     price = sample.price_for_budget(budget)
     (point,) = sample.frontier(np.array([price]))
     assert 0.98 * budget <= point.flops_ratio <= budget * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("budget", [0.15, 0.25, 0.35, 0.5])
+def test_a_budget_is_met_on_what_is_asked_where_that_is_longer(budget: float) -> None:
+    sample, other = held(), held(4000)
+    longer = Asked(quality_NS=other.quality_US, cost_NS=other.cost_US, full_N=other.full_U * 1.1)
+    sample = replace(sample, asked=longer)
+    price = sample.price_for_budget(budget)
+    (point,) = sample.frontier(np.array([price]))
+    chosen_N = choose(other.quality_US, other.cost_US / 1e6, price)
+    spent = other.cost_US[np.arange(4000), chosen_N].mean() / longer.full_N.mean()
+    assert point.flops_ratio == pytest.approx(spent)
+    assert 0.98 * budget <= spent <= budget * (1 + 1e-9)
+    chosen_U = choose(sample.quality_US, sample.cost_US / 1e6, price)
+    assert point.ndcg_10 == pytest.approx(sample.ndcg_US[np.arange(5000), chosen_U].mean())
+
+
+def test_at_the_highest_price_everybody_gets_the_cheapest_asked_or_not() -> None:
+    sample = held()
+    sure = sample.quality_US * 3
+    asked = Asked(quality_NS=sure, cost_NS=sample.cost_US, full_N=sample.full_U)
+    for one in (replace(sample, asked=asked), replace(sample, quality_US=sure)):
+        price = one.highest_price()
+        assert (choose(sure, sample.cost_US / 1e6, price) == 0).all()
+        assert (choose(sure, sample.cost_US / 1e6, price * 0.99) != 0).any()
+        assert one.prices()[-1] == price
 
 
 def test_ample_budget_costs_no_price() -> None:
