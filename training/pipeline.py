@@ -62,7 +62,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
-    """What one run made. `seconds` is wall time of the whole run."""
+    """What one run made. `seconds` is wall time, with the epochs of processes that were killed."""
 
     version: str
     path: Path
@@ -89,7 +89,9 @@ def train(
     began = time.monotonic()
     interactions = read(request.data, request.columns, strict=request.strict, progress=progress)
     trained = build(request, interactions, progress, should_stop)
-    seconds = time.monotonic() - began
+    fitted = trained.fitted
+    before = sum(epoch.seconds for epoch in fitted.epochs[: fitted.resumed])
+    seconds = before + time.monotonic() - began
     version = publish_trained(request.out, trained, seconds=seconds)
     return result_of(request.out / version, trained, seconds=seconds)
 

@@ -24,6 +24,7 @@ from training.evaluate.evaluation import Evaluation
 from training.evaluate.from_checkpoint import curve_price, evaluate_checkpoint
 from training.fit.gains import GAINS
 from training.fit.presets import PRESETS
+from training.fit.resume import ResumeDirectory
 from training.pipeline import TrainResult, train
 from training.plan import TrainRequest
 from training.progress import Silent
@@ -240,6 +241,27 @@ def test_a_grid_of_one_trains_a_plain_network(run: Run, tmp_path: Path) -> None:
     assert [entry.name for entry in checkpoint.manifest.submodels] == ["d1-w32-e32"]
     assert checkpoint.config.max_length == 16
     assert result.evaluation.mix == {"d1-w32-e32": 1.0}
+
+
+def test_a_killed_run_counts_the_time_before_the_kill(run: Run, tmp_path: Path) -> None:
+    class Killed(Silent):
+        def log(self, message: str) -> None:
+            if message.startswith("epoch 2:"):
+                raise InterruptedError
+
+    request = TrainRequest(data=run.data, out=tmp_path, epochs=2)
+    with pytest.raises(InterruptedError):
+        train(request, Killed())
+    (directory,) = tmp_path.glob(".training-*")
+    state = ResumeDirectory(tmp_path, directory.name.removeprefix(".training-"))
+    saved = state.load()
+    assert saved is not None
+    saved[1]["epochs"][0]["seconds"] = 10_000.0
+    state.save(*saved)
+    result = train(request, Silent())
+    assert 10_000 < result.seconds < 20_000
+    training = read_checkpoint(result.path).manifest.training
+    assert training["seconds"] == pytest.approx(result.seconds, abs=0.1)
 
 
 def test_a_wrong_grid_is_refused_with_its_value(run: Run, tmp_path: Path) -> None:

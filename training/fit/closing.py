@@ -86,4 +86,5 @@ def close(
         stopped=fitted.stopped,
         held_U=fitted.held_U,
         resume=fitted.resume,
+        resumed=fitted.resumed,
     )

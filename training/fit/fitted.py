@@ -52,6 +52,8 @@ class Fitted:
     """Users of `split.training` that the weights never saw: the router learns from them."""
     resume: ResumeDirectory | None = None
     """Where the run is written down; clear it when its result is safe."""
+    resumed: int = 0
+    """How many of the epochs ran in processes that ended before: their time is not this one's."""
     router: Router | None = None
     """Trained along with the network, where the method does so."""
     calibration: Calibration | None = None

@@ -139,9 +139,8 @@ class _Run:
         ]
         self.epochs: list[EpochResult] = []
         self.best: dict[str, Tensor] = {}
-        self.best_epoch = -1
-        self.best_ndcg = -1.0
-        self.elapsed = 0.0
+        self.best_epoch, self.best_ndcg = -1, -1.0
+        self.elapsed, self.resumed = 0.0, 0
         self.warm = initial is not None
         # Weights that are given have grown already.
         grows = config.growth_epochs > 0 and not self.warm
@@ -198,6 +197,7 @@ class _Run:
             stopped=stopped,
             held_U=self.held_U,
             resume=self.resume,
+            resumed=self.resumed,
             router=self.step.router,
             calibration=self.step.calibration,
         )
@@ -339,7 +339,7 @@ class _Run:
         self.epochs = [EpochResult(**epoch) for epoch in facts["epochs"]]
         self.best_epoch = facts["best_epoch"]
         self.best_ndcg = self.epochs[self.best_epoch].judged
-        self.elapsed = facts["elapsed"]
+        self.elapsed, self.resumed = facts["elapsed"], len(self.epochs)
         self.rung, self.grown_at = facts["rung"], facts["grown_at"]
         self.settled_at = facts["settled_at"]
         self.step.top = self.ladder[self.rung]

@@ -108,6 +108,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     resumed = trained(split, progress=lines, root=tmp_path)
     assert_same(whole, resumed)
     assert "resuming after epoch 1" in lines.lines[0]
+    assert (whole.resumed, resumed.resumed) == (0, 1)
     assert resumed.resume is not None
     resumed.resume.clear()
     assert not list(tmp_path.glob(".training-*"))
