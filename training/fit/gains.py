@@ -16,7 +16,7 @@ from training.data.split import EvalCases
 from training.evaluate.metrics import rank_of_target
 from training.progress import Progress
 
-GAINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
+GAINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.5, 7.0, 10.0)
 _CELLS = 4_000_000
 
 
