@@ -20,7 +20,8 @@ from service.store.contract import Interaction, ShownTo
 from service.store.memory_store import MemoryHistoryStore
 from service.store.shown import decode, encode, holds, shown
 from service.ulid import Ulids, made_at_ms
-from tests.service.fakes import SMALL, FakeStore, info, running
+from tests.service.fake_store import FakeStore
+from tests.service.fakes import SMALL, info, running
 
 NEW_ID = Ulids()
 NOBODYS = "01ARZ3NDEKTSV4RRFFQ69G5FAV"  # made in 2016
