@@ -16,10 +16,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
-from bench.processes import descendants
+from bench.processes import descendants, signal_all
 
 # One thread per network run, in this process as in the service; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -95,9 +95,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = True
-        for pid in descendants(os.getpid()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+        signal_all(descendants(os.getpid()), signal.SIGTERM)
         raise SystemExit(_TERMINATED)
 
     before = signal.signal(signal.SIGTERM, end)

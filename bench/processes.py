@@ -122,13 +122,13 @@ def paused(servers: Iterable[Server]) -> Iterator[None]:
     """Stop the processes of `servers` meanwhile: some take CPU time also when nobody asks."""
     pids = [pid for server in servers for pid in (server.pid, *descendants(server.pid))]
     try:
-        _signal(pids, signal.SIGSTOP)
+        signal_all(pids, signal.SIGSTOP)
         yield
     finally:
-        _signal(pids, signal.SIGCONT)
+        signal_all(pids, signal.SIGCONT)
 
 
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
     """Send it to those that still live."""
     for pid in pids:
         with suppress(ProcessLookupError):
