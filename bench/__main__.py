@@ -43,6 +43,7 @@ SUBCOMMANDS = {
     "dsl": "sparse training in its paper's own setting, against its baselines",
     "synthetic-routing": "does the router find users that are known to need more network?",
     "elastic": "one elastic checkpoint at several memory budgets, every search beside the others",
+    "compression": "checkpoints compressed in different ways, and which of them is dominated",
 }
 
 
