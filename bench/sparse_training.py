@@ -19,6 +19,7 @@ from bench.interactions import interactions_of
 from bench.machine import busy, machine
 from bench.options import above, count
 from bench.report import Report, Value
+from models.config import Submodel
 from models.density import density
 from models.ranker import Ranker
 from training.data.profile import profile
@@ -57,16 +58,20 @@ class _Task:
 
 
 class _Timed(SandwichStep):
-    """Counts the CPU seconds of steps."""
+    """Counts the CPU seconds of steps, and the bytes that training holds between them."""
 
     spent = 0.0
     taken = 0
+    held = 0
 
     def __call__(self, *arguments: Any) -> list[float]:
         began = time.process_time()
         losses = super().__call__(*arguments)
         _Timed.spent += time.process_time() - began
         _Timed.taken += 1
+        if _Timed.taken == 1:
+            state = sum(tensor.nbytes for tensor in self.state().values())
+            _Timed.held = state + sum(tensor.nbytes for tensor in self.parameters.values())
         return losses
 
 
@@ -80,8 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=count, default=15)
     parser.add_argument("--interval", type=count, default=100, help="steps between exchanges (100)")
     parser.add_argument("--start-rate", type=above(0), default=0.3)
-    parser.add_argument(
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument(
         "--plain", action="store_true", help="train the full network alone, no smaller submodels"
+    )
+    alone.add_argument(
+        "--network", metavar="NAME", help="train one network alone, such as d2-w64-e64"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="made-up data, one epoch")
@@ -116,7 +125,8 @@ def run(args: argparse.Namespace) -> None:
             f"Preset {task.preset.name}: depths {grid.depths}, widths {grid.widths}, embedding "
             f"widths {grid.emb_widths}, {grid.num_items:,} items, {train.epochs} epochs, no limit "
             f"of time, seed {args.seed}; leave-one-out, {len(task.test):,} test cases.",
-            "CPU ms of one answer of the full network at batch 1, routing and HTTP aside.",
+            "CPU ms of one answer of the full network at batch 1, routing and HTTP aside. Training "
+            "MB: weights, their averages, gradients, moments and masks, without activations.",
             *(("--quick: too small to mean anything.",) if args.quick else ()),
             *((f"{warning}.",) if warning else ()),
         ),
@@ -134,6 +144,9 @@ def _task(args: argparse.Namespace) -> _Task:
     if args.plain or args.quick:
         last = {axis: getattr(grid, axis)[-1:] for axis in ("depths", "widths", "emb_widths")}
         grid = replace(grid, **last)
+    if args.network is not None:
+        one = Submodel.parse(args.network)
+        grid = replace(grid, depths=(one.depth,), widths=(one.width,), emb_widths=(one.emb_width,))
     epochs = 1 if args.quick else args.epochs
     train = replace(preset.train, epochs=epochs, patience=epochs, max_seconds=None, threads=1)
     return _Task(
@@ -149,7 +162,7 @@ def _row(name: str, sparse: SparseConfig | None, task: _Task) -> dict[str, Value
     if sparse is not None and sparse.method == "dense-small":
         grid = smaller(grid, sparse.density)
     config = replace(task.preset.train, sparse=sparse)
-    _Timed.spent, _Timed.taken = 0.0, 0
+    _Timed.spent, _Timed.taken, _Timed.held = 0.0, 0, 0
     fitted = fit(
         task.split,
         grid,
@@ -177,6 +190,7 @@ def _row(name: str, sparse: SparseConfig | None, task: _Task) -> dict[str, Value
         "smallest submodel": f"{quality[-1]:.4f}",
         "best epoch": fitted.best_epoch + 1,
         "ms a step": 1000 * _Timed.spent / max(1, _Timed.taken),
+        "training MB": _Timed.held / 1e6,
         "table KB": ranker.table.num_bytes / 1e3,
         "body KB": ranker.body_bytes / 1e3,
         "MFLOPs": ranker.full_cost(grid.max_length).total / 1e6,

@@ -116,6 +116,7 @@ def test_the_comparison_runs_in_short(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.long
 def test_supernets_are_compared_in_short(capsys: pytest.CaptureFixture[str]) -> None:
     words = "sparse-training --quick --json --density 0.5 --kinds unit dense-small"
+    words += " --network d2-w64-e64"
     assert main(words.split()) == 0
     told = json.loads(capsys.readouterr().out)
     rows = {row["training"]: row for row in told["rows"]}
@@ -123,6 +124,9 @@ def test_supernets_are_compared_in_short(capsys: pytest.CaptureFixture[str]) -> 
     assert rows["dense"]["weights left"] == "100.0%"
     assert rows["unit 0.5"]["table KB"] < 0.6 * rows["dense"]["table KB"]
     assert rows["dense-small 0.5"]["body KB"] < rows["dense"]["body KB"]
+    small, dense = rows["dense-small 0.5"]["training MB"], rows["dense"]["training MB"]
+    assert 0 < small < dense < rows["unit 0.5"]["training MB"]
+    assert any("depths (2,), widths (64,)" in sentence for sentence in told["method"])
 
 
 @pytest.mark.long
@@ -140,6 +144,7 @@ def test_products_run_in_short(capsys: pytest.CaptureFixture[str]) -> None:
         (["dsl", "--quick", "--density", "1"], "leaves everything"),
         (["sparse-training"], "--data is needed"),
         (["sparse-training", "--quick", "--density", "1"], "leaves everything"),
+        (["sparse-training", "--quick", "--network", "d2"], "'d2' is not of the form"),
         (["sparse-product", "--density", "2"], "--density 2 is above 1"),
     ],
 )
