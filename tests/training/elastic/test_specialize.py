@@ -13,7 +13,7 @@ import torch
 from bench.__main__ import main as bench
 from cli.main import main
 from models.checkpoint.contents import Checkpoint
-from models.checkpoint.elastic import SEARCHES, ElasticEntry
+from models.checkpoint.elastic import SEARCHES
 from models.checkpoint.ranker import ranker_of
 from models.checkpoint.read import read_checkpoint
 from models.checkpoint.store import current
@@ -25,7 +25,7 @@ from tests.training.elastic.conftest import Trained
 from training.data.reading import make_split, read
 from training.elastic.probe import Probe
 from training.elastic.specialize import probe_of, specialize
-from training.elastic.values import expected_ndcg, problem_of, values
+from training.elastic.values import problem_of
 from training.evaluate.metrics import ndcg_at
 from training.evaluate.quality import ranks_by_submodel, routed_places
 from training.fit.cases import sample_cases
@@ -160,31 +160,6 @@ def test_more_memory_is_expected_to_be_no_worse(trained: Trained) -> None:
         for budget in (1_000, 2_000, 4_000, 8_000, 16_000)
     ]
     assert expected == sorted(expected)
-
-
-def test_values_rise_with_the_width_and_sum_to_what_one_width_cost(trained: Trained) -> None:
-    entry = trained.checkpoint.manifest.elastic
-    assert entry is not None
-    falling = replace_measurements(entry.model_dump())
-    value_GW = values(falling)
-    assert (np.diff(value_GW, axis=1) >= 0).all()
-    assert (value_GW[:, -1] == 0).all()
-    for width, joint in zip(falling.widths, falling.uniform_ndcg_10, strict=True):
-        assert expected_ndcg(falling, (width,) * 4) == pytest.approx(joint)
-    assert problem_of(falling, 5_000, 2).least == problem_of(entry, 5_000, 2).least
-
-
-def replace_measurements(values_: dict[str, object]) -> ElasticEntry:
-    """Return an entry where narrower is worse, and half as bad again together as alone."""
-    alone = [[0.5 - 0.01 * (3 - w) * (4 - g) for w in range(4)] for g in range(4)]
-    together = tuple(0.5 - 0.015 * (3 - w) * 10 for w in range(4))
-    return ElasticEntry.model_validate(
-        {
-            **values_,
-            "ndcg_10": tuple(map(tuple, alone)),
-            "uniform_ndcg_10": together,
-        }
-    )
 
 
 def test_the_command_publishes_and_refuses(
