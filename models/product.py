@@ -78,7 +78,7 @@ def make_product(
     cannot be built or disagrees with torch's, that one is returned and a warning logged.
     """
     plain = TorchProduct(table, bias_V, tokens)
-    if not packed or len(table.parts) > 1 or table.parts[0].projection_RE is not None:
+    if not packed or not table.is_dense:
         return plain
     shape = (_TRIAL, table.emb_width)
     query_BE = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

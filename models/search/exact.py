@@ -31,7 +31,9 @@ def exact_scores(
         half = (width + 1) // 2
         sums_NE[:, : width - half] += sums_NE[:, half:width]
         width = half
-    total_N: NDArray[np.float64] = sums_NE[:, 0] + bias_V[rows_N]
+    # A query that meets no column of the rows has the bias alone.
+    product_N = sums_NE[:, 0] if width else np.zeros(len(rows_N))
+    total_N: NDArray[np.float64] = product_N + bias_V[rows_N]
     if bonus_N is not None:
         total_N += bonus_N
     with np.errstate(over="ignore"):

@@ -1,7 +1,8 @@
 """Exact top-k over one part of a table: a 4-bit scan of long parts, a plain product of short ones.
 
-A part's rows hold R numbers, and its queries are what these are multiplied by: the leading columns
-of the query, or the query under the part's projection, in float32.
+A part's rows hold R numbers, and its queries are what these are multiplied by: the columns of the
+query that the part keeps, or the query under the part's projection, in float32. A query too narrow
+for any of these columns has no numbers here, and its scores are the bias.
 """
 
 # B queries, N rows of the part, R numbers of a row, E embedding width
@@ -47,6 +48,7 @@ class PartSearch:
             self._projection = part.projection_RE.contiguous().numpy()
             self._no_bias = np.zeros(part.width, dtype=np.float32)
             self._numbers = np.arange(part.width)
+        self._columns: Rows | None = None if part.columns_R is None else part.columns_R.numpy()
         self._bias_most = float(self._bias.max())
         self._bias_largest = float(np.abs(self._bias).max())
         self._norms: dict[int, float] = {}
@@ -57,9 +59,10 @@ class PartSearch:
             own = (
                 {part.width}
                 if self._projection is not None
-                else {min(width, part.width) for width in widths}
+                else {part.within(width) for width in widths} - {0}
             )
-            self._scan = NibbleScan(self._rows, self._bias, sorted(own))
+            if own:
+                self._scan = NibbleScan(self._rows, self._bias, sorted(own))
 
     @property
     def rows(self) -> int:
@@ -78,7 +81,10 @@ class PartSearch:
         """
         projection = self._projection
         if projection is None:
-            return query_BE[:, : self._rows.shape[1]], 0
+            if self._columns is None:
+                return query_BE[:, : self._rows.shape[1]], 0
+            own = int(self._columns.searchsorted(query_BE.shape[1]))
+            return query_BE.take(self._columns[:own], axis=1), 0
         query_BR = np.stack(
             [exact_scores(projection, self._no_bias, one, self._numbers) for one in query_BE]
         )

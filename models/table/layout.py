@@ -2,17 +2,19 @@
 
 Two ways for a row to have fewer numbers than the embedding has columns, and one class for both.
 CpRec (SIGIR 2020): a block has a rank and a learned projection to the embedding. RULE (KDD 2021):
-a block keeps its leading columns, and the others count as zero.
+a block keeps its leading columns, or any it names, and the others count as zero.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 FLOAT_BYTES = 4
 MOST_BLOCKS = 4096
+_BLOCK_KEYS = {"stop", "width", "columns"}
 
 
 def _at_least(name: str, value: object, least: int) -> None:
@@ -22,14 +24,55 @@ def _at_least(name: str, value: object, least: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TableBlock:
-    """Rows up to `stop` (exclusive; padding's row 0 counts) hold `width` numbers each."""
+    """Rows up to `stop` (exclusive; padding's row 0 counts) hold `width` numbers each.
+
+    `columns` says which of the embedding these are, ascending; None stands for the leading ones,
+    also where these are given.
+    """
 
     stop: int
     width: int
+    columns: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _at_least("a block's stop", self.stop, 1)
         _at_least("a block's width", self.width, 1)
+        if self.columns is None:
+            return
+        for column in self.columns:
+            _at_least("a block's column", column, 0)
+        if any(before >= after for before, after in pairwise(self.columns)):
+            raise ValueError(f"a block's columns are {self.columns}; give each once, ascending")
+        if len(self.columns) != self.width:
+            raise ValueError(
+                f"a block of width {self.width} names {len(self.columns)} columns; name one for "
+                "each number of a row"
+            )
+        if self.columns[-1] == self.width - 1:
+            object.__setattr__(self, "columns", None)
+
+    def within(self, columns: int) -> int:
+        """Return how many of a row's numbers lie in the leading `columns` of the embedding."""
+        if self.columns is None:
+            return min(self.width, columns)
+        return bisect_left(self.columns, columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; leading columns are not mentioned."""
+        values: dict[str, Any] = {"stop": self.stop, "width": self.width}
+        return values if self.columns is None else {**values, "columns": list(self.columns)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> TableBlock:
+        """Return the block that `to_json` wrote; ValueError for anything else."""
+        if not isinstance(values, dict) or not {"stop", "width"} <= set(values) <= _BLOCK_KEYS:
+            raise ValueError("table.blocks must hold objects of stop, width and perhaps columns")
+        if "columns" not in values:
+            return cls(values["stop"], values["width"])
+        columns = values["columns"]
+        if not isinstance(columns, list | tuple) or not columns:
+            raise ValueError("a block's columns must be a list of at least one column")
+        return cls(values["stop"], values["width"], tuple(columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +81,8 @@ class TableLayout:
 
     `projected`: widths are ranks, which never rise, and each block narrower than the embedding
     has a projection (width, emb_width) that is learned; it serves input and, transposed, output.
-    Otherwise a block holds the leading `width` columns of the embedding and the rest is zero.
+    Otherwise a block holds `width` columns of the embedding, the leading ones where it names none,
+    and the rest is zero.
     """
 
     blocks: tuple[TableBlock, ...]
@@ -60,6 +104,8 @@ class TableLayout:
                     f"rank {after.width} follows rank {before.width}; ranks may not rise, since "
                     "rows stand by falling popularity"
                 )
+        if self.projected and any(block.columns is not None for block in self.blocks):
+            raise ValueError("a block that names its columns has no projection; leave out either")
 
     @property
     def rows(self) -> int:
@@ -92,6 +138,11 @@ class TableLayout:
                 f"a block is {widest} wide, wider than the embedding's {emb_width} columns; "
                 "narrow the block or widen the embedding"
             )
+        last = max((block.columns[-1] for block in self.blocks if block.columns), default=0)
+        if last >= emb_width:
+            raise ValueError(
+                f"a block names column {last} of an embedding of {emb_width}; columns count from 0"
+            )
 
     def for_rows(self, rows: int) -> TableLayout:
         """Return the same cuts for a table of another size: its last block grows or shrinks.
@@ -99,9 +150,8 @@ class TableLayout:
         Blocks that would begin beyond the end are left out.
         """
         kept = [block for block in self.blocks[:-1] if block.stop < rows]
-        return TableLayout(
-            (*kept, TableBlock(rows, self.blocks[len(kept)].width)), projected=self.projected
-        )
+        last = replace(self.blocks[len(kept)], stop=rows)
+        return TableLayout((*kept, last), projected=self.projected)
 
     def parameters(self, emb_width: int, columns: int) -> tuple[int, int]:
         """Return (numbers in rows, numbers in projections) that a query of `columns` reads.
@@ -114,7 +164,7 @@ class TableLayout:
                 in_rows += size * block.width
                 in_projections += block.width * columns
             else:
-                in_rows += size * min(block.width, columns)
+                in_rows += size * block.within(columns)
         return in_rows, in_projections
 
     def num_bytes(self, emb_width: int) -> int:
@@ -130,7 +180,7 @@ class TableLayout:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values that `from_json` reads back to an equal layout."""
         return {
-            "blocks": [{"stop": block.stop, "width": block.width} for block in self.blocks],
+            "blocks": [block.to_json() for block in self.blocks],
             "projected": self.projected,
         }
 
@@ -142,9 +192,7 @@ class TableLayout:
         blocks = values["blocks"]
         if not isinstance(blocks, list | tuple) or len(blocks) > MOST_BLOCKS:
             raise ValueError(f"table.blocks must be a list of at most {MOST_BLOCKS} blocks")
-        if not all(isinstance(block, dict) and set(block) == {"stop", "width"} for block in blocks):
-            raise ValueError("table.blocks must hold objects of stop and width")
-        return cls(tuple(TableBlock(**block) for block in blocks), projected=values["projected"])
+        return cls(tuple(map(TableBlock.from_json, blocks)), projected=values["projected"])
 
 
 def dense_layout(rows: int, emb_width: int) -> TableLayout:

@@ -32,6 +32,7 @@ class RowLookup:
                 part.start,
                 part.rows_NR.numpy(),
                 None if part.projection_RE is None else part.projection_RE.numpy(),
+                None if part.columns_R is None else part.columns_R.numpy(),
             )
             for part in table.parts
         ]
@@ -58,13 +59,15 @@ class RowLookup:
         flat = ids.reshape(-1)
         out: Floats = np.zeros((len(flat), self._emb_width), dtype=np.float32)
         which = self._stops.searchsorted(flat, side="right")
-        for place, (start, rows_NR, projection_RE) in enumerate(self._parts):
+        for place, (start, rows_NR, projection_RE, columns_R) in enumerate(self._parts):
             places = (which == place).nonzero()[0]
             if not len(places):
                 continue
             found = rows_NR.take(flat.take(places) - start, axis=0)
-            if projection_RE is None:
-                out[places, : rows_NR.shape[1]] = found
-            else:
+            if projection_RE is not None:
                 out[places] = found @ projection_RE
+            elif columns_R is not None:
+                out[places[:, None], columns_R] = found
+            else:
+                out[places, : rows_NR.shape[1]] = found
         return out.reshape(*ids.shape, self._emb_width)

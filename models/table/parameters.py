@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.table.layout import TableLayout
-from models.table.table import ItemTable, TablePart, whole_table
+from models.table.table import ItemTable, TablePart, columns_of, whole_table
 
 DENSE = "table"
 """The name of a table that is stored whole."""
@@ -25,6 +25,8 @@ class BlockedTable(nn.Module):
         super().__init__()
         self.layout = layout
         self.emb_width = emb_width
+        # Not buffers: the layout says them, a state does not.
+        self._columns = tuple(map(columns_of, layout.blocks))
         self.rows = nn.ParameterList(
             torch.empty(size, block.width)
             for size, block in zip(layout.sizes, layout.blocks, strict=True)
@@ -60,9 +62,9 @@ class BlockedTable(nn.Module):
         names = self.projections
         return ItemTable(
             tuple(
-                TablePart(start, rows_NR, names.get(str(place)))
-                for place, (start, rows_NR) in enumerate(
-                    zip(self.layout.starts, self.rows, strict=True)
+                TablePart(start, rows_NR, names.get(str(place)), columns_R)
+                for place, (start, rows_NR, columns_R) in enumerate(
+                    zip(self.layout.starts, self.rows, self._columns, strict=True)
                 )
             ),
             self.emb_width,
@@ -79,8 +81,9 @@ def table_of(state: Mapping[str, Tensor], layout: TableLayout | None, emb_width:
                 start,
                 state[f"{BLOCKS}.rows.{place}"],
                 state.get(f"{BLOCKS}.projections.{place}"),
+                columns_of(block),
             )
-            for place, start in enumerate(layout.starts)
+            for place, (start, block) in enumerate(zip(layout.starts, layout.blocks, strict=True))
         ),
         emb_width,
     )

@@ -3,7 +3,7 @@
 What is exact: a row that stays in its block keeps its numbers, bit for bit; one that moves to a
 block without projection that is wide enough gets its embedding, and so does one whose embedding
 lies in the new block's span. Everything else is nearest: by least squares under the block's own
-projection, or the leading columns of a prefix.
+projection, or the columns that a block without one keeps.
 """
 
 # V rows, E embedding width, K rows of a block, R its width
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.table.layout import TableLayout
-from models.table.table import ItemTable, TablePart
+from models.table.table import ItemTable, TablePart, columns_of, kept_columns
 
 
 @torch.no_grad()
@@ -31,7 +31,8 @@ def rearranged(
     for place, (start, block) in enumerate(zip(layout.starts, layout.blocks, strict=True)):
         wanted_KE = vectors_VE[start : block.stop]
         if not layout.projects(block, before.emb_width):
-            parts.append(TablePart(start, wanted_KE[:, : block.width].clone()))
+            kept_KR = kept_columns(wanted_KE, block).clone()
+            parts.append(TablePart(start, kept_KR, columns_R=columns_of(block)))
             continue
         old = before.parts[place] if place < len(before.parts) else None
         if old is None or old.projection_RE is None or old.width != block.width:

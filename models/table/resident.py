@@ -10,6 +10,8 @@ ALIGNMENT = 64
 """Every array of floats begins at a multiple of this."""
 ENTRY_BYTES = 16
 """First and last row of a block, two 64-bit integers."""
+COLUMN_BYTES = 8
+"""A column that a block names, a 64-bit integer."""
 
 
 def aligned(num_bytes: int) -> int:
@@ -17,14 +19,15 @@ def aligned(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
-def block_bytes(rows: int, width: int, query_widths: int) -> int:
+def block_bytes(rows: int, width: int, query_widths: int, *, named: bool = False) -> int:
     """Return what a block without projection takes, its entry in the list of blocks included.
 
     A block as long as a catalog that is searched by an index has one, for `query_widths` embedding
-    widths at most.
+    widths at most. One that is `named` holds a list of its columns besides.
     """
     index = index_bytes(rows, width, query_widths) if rows >= INDEX_FROM_ROWS else 0
-    return aligned(FLOAT_BYTES * rows * width) + index + ENTRY_BYTES
+    columns = aligned(COLUMN_BYTES * width) if named else 0
+    return aligned(FLOAT_BYTES * rows * width) + columns + index + ENTRY_BYTES
 
 
 def bias_bytes(rows: int) -> int:
@@ -38,7 +41,7 @@ def resident_bytes(layout: TableLayout, query_widths: int) -> int:
     An item's row follows from its place in the catalog, so ids take nothing here.
     """
     blocks = sum(
-        block_bytes(size, block.width, query_widths)
+        block_bytes(size, block.width, query_widths, named=block.columns is not None)
         for size, block in zip(layout.sizes, layout.blocks, strict=True)
     )
     return blocks + bias_bytes(layout.rows)

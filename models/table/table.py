@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.table.layout import TableLayout
+from models.table.layout import TableBlock, TableLayout
 
 _ROWS_AT_ONCE = 65_536
 
@@ -25,12 +25,14 @@ _ROWS_AT_ONCE = 65_536
 class TablePart:
     """One row block, float32. `rows_NR[n]` is catalog row `start + n`.
 
-    Without a projection the R numbers are the leading columns of the embedding, R <= E.
+    Without a projection the R numbers are columns of the embedding, R <= E: those of `columns_R`
+    (int64, ascending), or the leading ones where that is None.
     """
 
     start: int
     rows_NR: Tensor
     projection_RE: Tensor | None = None
+    columns_R: Tensor | None = None
 
     @property
     def stop(self) -> int:
@@ -42,27 +44,48 @@ class TablePart:
         """R, the numbers of a row."""
         return self.rows_NR.shape[1]
 
+    def within(self, columns: int) -> int:
+        """Return how many of a row's numbers lie in the leading `columns` of the embedding.
+
+        With a projection all of them do.
+        """
+        if self.projection_RE is not None:
+            return self.width
+        if self.columns_R is None:
+            return min(self.width, columns)
+        return int(torch.searchsorted(self.columns_R, columns))
+
     def query(self, query_BE: Tensor) -> Tensor:
         """Return query_BR: what the part's rows are multiplied by."""
         if self.projection_RE is not None:
             return query_BE @ self.projection_RE.T
+        if self.columns_R is not None:
+            return query_BE.index_select(1, self.columns_R)
         return query_BE if query_BE.shape[1] == self.width else query_BE[:, : self.width]
 
     def embeddings(self, rows_MR: Tensor, emb_width: int) -> Tensor:
-        """Return the (M, emb_width) embeddings of rows of this part."""
+        """Return the (..., emb_width) embeddings of rows of this part, (..., R)."""
         if self.projection_RE is not None:
             return rows_MR @ self.projection_RE
+        if self.columns_R is not None:
+            out_ME = rows_MR.new_zeros(*rows_MR.shape[:-1], emb_width)
+            return out_ME.index_copy(-1, self.columns_R, rows_MR)
         if self.width == emb_width:
             return rows_MR
         return F.pad(rows_MR, (0, emb_width - self.width))
 
     def slice(self, columns: int) -> TablePart:
-        """Return the part of an embedding cut to its leading `columns`, as views."""
+        """Return the part of an embedding cut to its leading `columns`, as views.
+
+        Where none of the part's columns is among them, its rows hold no numbers.
+        """
         if self.projection_RE is not None:
             return TablePart(self.start, self.rows_NR, self.projection_RE[:, :columns])
-        if self.width <= columns:
+        own = self.within(columns)
+        if own == self.width:
             return self
-        return TablePart(self.start, self.rows_NR[:, :columns])
+        index_R = None if self.columns_R is None else self.columns_R[:own]
+        return TablePart(self.start, self.rows_NR[:, :own], columns_R=index_R)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +105,7 @@ class ItemTable:
         return (
             len(self.parts) == 1
             and self.parts[0].projection_RE is None
+            and self.parts[0].columns_R is None
             and self.parts[0].width == self.emb_width
         )
 
@@ -148,10 +172,10 @@ class ItemTable:
         return ItemTable(tuple(part.slice(columns) for part in self.parts), columns)
 
     def cut(self, layout: TableLayout) -> ItemTable:
-        """Return what a prefix layout keeps of this table, as differentiable views.
+        """Return the columns that a layout keeps of this table, differentiable.
 
-        ValueError when the table is not stored whole, or the layout is projected or of another
-        size.
+        Leading columns are views, others copies. ValueError when the table is not stored whole, or
+        the layout is projected or of another size.
         """
         if not self.is_dense or layout.projected:
             raise ValueError("only a table that is stored whole can be cut, and only to prefixes")
@@ -159,7 +183,11 @@ class ItemTable:
         rows_VE = self.parts[0].rows_NR
         return ItemTable(
             tuple(
-                TablePart(start, rows_VE[start : block.stop, : block.width])
+                TablePart(
+                    start,
+                    kept_columns(rows_VE[start : block.stop], block),
+                    columns_R=columns_of(block),
+                )
                 for start, block in zip(layout.starts, layout.blocks, strict=True)
             ),
             self.emb_width,
@@ -180,6 +208,7 @@ class ItemTable:
                     part.start,
                     change(part.rows_NR),
                     None if part.projection_RE is None else change(part.projection_RE),
+                    part.columns_R,
                 )
                 for part in self.parts
             ),
@@ -190,6 +219,22 @@ class ItemTable:
         for part in self.parts:
             for rows_NR in torch.split(part.rows_NR, _ROWS_AT_ONCE):
                 yield part.embeddings(rows_NR, self.emb_width)
+
+
+def columns_of(block: TableBlock) -> Tensor | None:
+    """Return `columns_R` of a block's part: int64 on the CPU, None for leading columns."""
+    if block.columns is None:
+        return None
+    return torch.tensor(block.columns, dtype=torch.int64, device="cpu")
+
+
+def kept_columns(rows_NE: Tensor, block: TableBlock) -> Tensor:
+    """Return the columns of whole rows that a block without projection keeps: rows_NR.
+
+    A view of leading columns, a copy of others.
+    """
+    columns_R = columns_of(block)
+    return rows_NE[:, : block.width] if columns_R is None else rows_NE.index_select(1, columns_R)
 
 
 def whole_table(table_VE: Tensor) -> ItemTable:

@@ -44,6 +44,16 @@ def layout(*blocks: tuple[int, int], projected: bool) -> TableLayout:
 PROJECTED = layout((8, 12), (20, 5), (41, 2), projected=True)
 """For `small_config()`: a block without projection, a narrow one, a narrower one."""
 PREFIXES = layout((8, 12), (20, 3), (33, 10), (41, 1), projected=False)
+COLUMNS = TableLayout(
+    (
+        TableBlock(8, 12),
+        TableBlock(20, 3, (1, 4, 9)),
+        TableBlock(33, 2, (10, 11)),
+        TableBlock(41, 4, (0, 1, 2, 7)),
+    ),
+    projected=False,
+)
+"""Of the third block a query of 8 columns meets none."""
 COMBINATIONS = [(backbone, sharing) for backbone in BACKBONES for sharing in SHARING]
 
 

@@ -36,7 +36,9 @@ def naive_table(supernet: Supernet) -> Tensor:
             if config.table.projected and block.width < config.emb_width:
                 rows.append(row @ state[f"table_blocks.projections.{place}"])
             else:
-                rows.append(torch.cat([row, torch.zeros(config.emb_width - block.width)]))
+                whole = torch.zeros(config.emb_width)
+                whole[list(block.columns or range(block.width))] = row
+                rows.append(whole)
     return torch.stack(rows)
 
 

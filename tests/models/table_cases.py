@@ -14,7 +14,10 @@ from models.table.table import ItemTable
 def layouts(
     draw: st.DrawFn, rows: int, emb_width: int, *, projected: bool | None = None
 ) -> TableLayout:
-    """A layout of a table of this size, of either kind unless told."""
+    """A layout of a table of this size, of either kind unless told.
+
+    Blocks without projection keep leading columns or any.
+    """
     of_ranks = draw(st.booleans()) if projected is None else projected
     cuts = draw(st.sets(st.integers(1, rows - 1), max_size=4)) if rows > 1 else set()
     widths = draw(
@@ -23,9 +26,17 @@ def layouts(
     if of_ranks:
         widths.sort(reverse=True)
     stops = [*sorted(cuts), rows]
-    return TableLayout(
-        tuple(TableBlock(*pair) for pair in zip(stops, widths, strict=True)), projected=of_ranks
-    )
+    blocks = [
+        TableBlock(stop, width, None if of_ranks else draw(columns(width, emb_width)))
+        for stop, width in zip(stops, widths, strict=True)
+    ]
+    return TableLayout(tuple(blocks), projected=of_ranks)
+
+
+def columns(width: int, emb_width: int) -> st.SearchStrategy[tuple[int, ...] | None]:
+    """So many columns of an embedding, ascending, or None for the leading ones."""
+    some = st.sets(st.integers(0, emb_width - 1), min_size=width, max_size=width)
+    return st.none() | some.map(lambda chosen: tuple(sorted(chosen)))
 
 
 def random_table(layout: TableLayout, emb_width: int, seed: int) -> ItemTable:

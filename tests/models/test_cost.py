@@ -27,6 +27,7 @@ from models.router import NEWEST, ROUTER_FEATURES, ItemView, features
 from models.submodel import extract
 from models.table.layout import TableLayout
 from tests.models.builders import (
+    COLUMNS,
     PREFIXES,
     PROJECTED,
     random_memory,
@@ -36,7 +37,7 @@ from tests.models.builders import (
 )
 
 CONFIG = small_config()
-LAYOUTS = (None, PROJECTED, PREFIXES)
+LAYOUTS = (None, PROJECTED, PREFIXES, COLUMNS)
 
 
 def counted(mode: FlopCounterMode) -> int:

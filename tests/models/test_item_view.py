@@ -9,6 +9,7 @@ from models.router import ITEM_STATISTICS, TABLE_COLUMNS, ItemView
 from models.table.layout import TableLayout
 from models.table.table import whole_table
 from tests.models.builders import (
+    COLUMNS,
     PREFIXES,
     PROJECTED,
     random_memory,
@@ -17,7 +18,7 @@ from tests.models.builders import (
 )
 
 
-@pytest.mark.parametrize("table", [PROJECTED, PREFIXES])
+@pytest.mark.parametrize("table", [PROJECTED, PREFIXES, COLUMNS])
 def test_a_table_in_blocks_is_seen_as_its_whole_form(table: TableLayout) -> None:
     config = small_config(table=table)
     items, memory = random_supernet(config).item_table, random_memory(config)

@@ -23,6 +23,7 @@ from models.submodel import extract
 from models.table.layout import TableLayout
 from models.table.table import ItemTable
 from tests.models.builders import (
+    COLUMNS,
     COMBINATIONS,
     PREFIXES,
     PROJECTED,
@@ -62,7 +63,7 @@ def embedded(weights: NetworkWeights, ids_BL: NDArray[np.int64]) -> Floats:
         *(
             (backbone, "none", table, False, 0)
             for backbone in BACKBONES
-            for table in (PROJECTED, PREFIXES)
+            for table in (PROJECTED, PREFIXES, COLUMNS)
         ),
         ("nextitnet", "cross_block", PROJECTED, False, 1),
         *((backbone, "none", PROJECTED, True, 0) for backbone in BACKBONES),

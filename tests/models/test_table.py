@@ -18,8 +18,16 @@ from models.table.lookup import RowLookup
 from models.table.parameters import table_of, table_state
 from models.table.rearrange import rearranged
 from models.table.table import whole_table
-from tests.models.builders import PREFIXES, PROJECTED, layout, random_supernet, small_config
+from tests.models.builders import (
+    COLUMNS,
+    PREFIXES,
+    PROJECTED,
+    layout,
+    random_supernet,
+    small_config,
+)
 from tests.models.table_cases import layouts, random_table
+from training.fit.scored_table import ScoredTable
 
 WIDTH, ROWS = 6, 30
 seeds = st.integers(0, 2**31)
@@ -63,14 +71,16 @@ def test_every_reading_is_that_of_the_dense_form(
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), seed=seeds)
-def test_cutting_a_whole_table_keeps_prefixes_and_gradients(data: st.DataObject, seed: int) -> None:
+def test_cutting_a_whole_table_keeps_its_columns_and_gradients(
+    data: st.DataObject, seed: int
+) -> None:
     chosen = data.draw(layouts(ROWS, WIDTH, projected=False))
     rows_VE = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
     rows_VE.requires_grad_(True)
     table = whole_table(rows_VE).cut(chosen)
     kept_VE = torch.zeros(ROWS, WIDTH)
     for start, block in zip(chosen.starts, chosen.blocks, strict=True):
-        kept_VE[start : block.stop, : block.width] = 1
+        kept_VE[start : block.stop, list(block.columns or range(block.width))] = 1
     assert torch.equal(table.dense(), rows_VE * kept_VE)
     torch.autograd.backward(table.embed(torch.arange(ROWS)).sum())
     assert rows_VE.grad is not None
@@ -78,6 +88,28 @@ def test_cutting_a_whole_table_keeps_prefixes_and_gradients(data: st.DataObject,
     packed = table.detach().contiguous()
     assert packed.num_bytes == chosen.num_bytes(WIDTH)
     assert torch.equal(packed.dense(), table.dense())
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), columns=st.integers(1, WIDTH), seed=seeds)
+def test_packed_columns_are_the_whole_table_with_the_others_zero(
+    data: st.DataObject, columns: int, seed: int
+) -> None:
+    chosen = data.draw(layouts(ROWS, WIDTH, projected=False))
+    generator = torch.Generator().manual_seed(seed)
+    rows_VE = torch.randn(ROWS, WIDTH, generator=generator)
+    masked_VE = torch.zeros(ROWS, WIDTH)
+    for start, block in zip(chosen.starts, chosen.blocks, strict=True):
+        for column in block.columns or range(block.width):
+            masked_VE[start : block.stop, column] = rows_VE[start : block.stop, column]
+    packed = whole_table(rows_VE).cut(chosen).contiguous().slice(columns)
+    masked = whole_table(masked_VE).slice(columns)
+    query_BE, bias_V = torch.randn(4, columns, generator=generator), torch.randn(ROWS)
+    ids = torch.randint(0, ROWS, (3, 5), generator=generator)
+    assert torch.equal(packed.embed(ids), masked.embed(ids))
+    assert torch.equal(packed.dense(), masked.dense())
+    found, expected = packed.scores(query_BE, bias_V), masked.scores(query_BE, bias_V)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_only_a_whole_table_is_cut_and_only_to_prefixes_of_its_size() -> None:
@@ -115,7 +147,8 @@ def test_rows_keep_what_their_new_block_can_hold(data: st.DataObject, seed: int)
         wanted_KE = vectors_VE[part.start : part.stop]
         kept_KE = got_VE[part.start : part.stop]
         if part.projection_RE is None:
-            assert torch.equal(part.rows_NR, wanted_KE[:, : part.width])
+            kept = now_layout.blocks[place].columns or range(part.width)
+            assert torch.equal(part.rows_NR, wanted_KE[:, list(kept)])
             continue
         # Least squares: what is lost is orthogonal to everything the block can say.
         lost_KE = (wanted_KE - kept_KE).double()
@@ -130,7 +163,7 @@ def test_rows_keep_what_their_new_block_can_hold(data: st.DataObject, seed: int)
                 assert torch.equal(part.rows_NR[row], old.rows_NR[was - old.start])
 
 
-@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES])
+@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES, COLUMNS])
 def test_a_supernets_state_holds_its_table(table: TableLayout | None) -> None:
     config = small_config(table=table)
     supernet = random_supernet(config)
@@ -143,7 +176,7 @@ def test_a_supernets_state_holds_its_table(table: TableLayout | None) -> None:
     assert supernet.item_table.num_bytes == config.layout.num_bytes(config.emb_width)
 
 
-@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES])
+@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES, COLUMNS])
 def test_a_fresh_table_is_about_as_long_as_a_whole_one(table: TableLayout | None) -> None:
     config = small_config(table=table)
     supernet = Supernet(config)
@@ -164,6 +197,11 @@ def test_a_config_with_a_table_survives_json_and_another_catalog() -> None:
     assert config.with_items(19).table == layout((8, 12), (20, 5), projected=True)
     assert config.with_items(5).table == layout((6, 12), projected=True)
     assert small_config().with_items(7).layout == dense_layout(8, 12)
+    named = small_config(table=COLUMNS)
+    assert SupernetConfig.from_json(json.loads(json.dumps(named.to_json()))) == named
+    table = named.with_items(50).table
+    assert table is not None
+    assert table.blocks[-1] == TableBlock(51, 4, (0, 1, 2, 7))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +224,34 @@ def test_wrong_layouts_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ((3, 1), "each once, ascending"),
+        ((1, 1), "each once, ascending"),
+        ((1, 2, 3), "width 2 names 3 columns"),
+        ((), "width 2 names 0 columns"),
+        ((-1, 2), "column is -1"),
+        ((0, True), "column is True"),
+        ((0, 2.0), "column is 2.0"),
+    ],
+)
+def test_wrong_columns_are_refused(columns: tuple[int, ...], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        TableBlock(5, 2, columns)
+
+
+def test_columns_that_lead_are_a_prefix_and_others_have_no_projection() -> None:
+    assert TableBlock(5, 3, (0, 1, 2)) == TableBlock(5, 3)
+    named = TableBlock(5, 2, (0, 3))
+    with pytest.raises(ValueError, match="has no projection"):
+        TableLayout((named,), projected=True)
+    layout_ = TableLayout((named,), projected=False)
+    layout_.check(5, 4)
+    with pytest.raises(ValueError, match="column 3 of an embedding of 3"):
+        layout_.check(5, 3)
+
+
+@pytest.mark.parametrize(
     "values",
     [
         None,
@@ -197,10 +263,15 @@ def test_wrong_layouts_are_refused(
         {"blocks": [{"stop": 41, "width": 4}], "projected": 1},
         {"blocks": [{"stop": 41, "width": 4}], "projected": True, "x": 1},
         {"blocks": [{"stop": n + 1, "width": 1} for n in range(5000)], "projected": True},
+        {"blocks": [{"stop": 41, "width": 1, "columns": None}], "projected": False},
+        {"blocks": [{"stop": 41, "width": 1, "columns": []}], "projected": False},
+        {"blocks": [{"stop": 41, "width": 1, "columns": "3"}], "projected": False},
+        {"blocks": [{"stop": 41, "width": 1, "columns": ["3"]}], "projected": False},
+        {"blocks": [{"stop": 41, "width": 1, "rows": [3]}], "projected": False},
     ],
 )
 def test_what_is_no_layout_is_refused(values: object) -> None:
-    with pytest.raises(ValueError, match=r"table|projected|width"):
+    with pytest.raises(ValueError, match=r"table|projected|width|column"):
         TableLayout.from_json(values)
 
 
@@ -212,3 +283,31 @@ def test_a_layout_fits_its_config() -> None:
         with pytest.raises(ValueError, match=told):
             small_config(table=table)
     assert TableBlock(41, 12) in small_config(table=layout((41, 12), projected=True)).layout.blocks
+
+
+def test_what_training_scores_of_named_columns_is_what_autograd_says() -> None:
+    """At the whole width and at one where a block has no column left."""
+    config = small_config(table=COLUMNS)
+    for width in config.emb_widths:
+        found = []
+        for by_hand in (True, False):
+            table = random_supernet(config).requires_grad_(True).item_table
+            generator = torch.Generator().manual_seed(1)
+            query_PE = torch.randn(5, width, generator=generator)
+            items_C = torch.tensor([2, 3, 9, 25, 26, 40])
+            gradient_PC = torch.randn(5, 6, generator=generator)
+            if by_hand:
+                scored = ScoredTable(table, items_C)
+                scores_PC = scored.scores(query_PE, torch.zeros(6))
+                grad_PE = torch.zeros_like(query_PE)
+                scored.backward(gradient_PC, query_PE, grad_PE)
+                assert scored.accumulate() == []
+            else:
+                query_PE.requires_grad_(True)
+                scores_PC = table.slice(width).scores(query_PE, torch.zeros(41))[:, items_C]
+                torch.autograd.backward(scores_PC, gradient_PC)
+                grad_PE = query_PE.grad  # type: ignore[assignment]
+            grads = [part.rows_NR.grad for part in table.parts]
+            found.append((scores_PC.detach(), grad_PE, *grads))
+        for one, other in zip(*found, strict=True):
+            close(one, other if other is not None else torch.zeros_like(one))

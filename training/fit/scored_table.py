@@ -87,7 +87,10 @@ class ScoredTable:
             rows_CR = one.rows_CR[:, :width]
             one.grad_CR[:, :width].addmm_(own_PC.T, inner_PR)
             if one.projection_RE is None:
-                grad_PE[:, :width].addmm_(own_PC, rows_CR)
+                if one.part.columns_R is None:
+                    grad_PE[:, :width].addmm_(own_PC, rows_CR)
+                else:
+                    grad_PE.index_add_(1, one.part.columns_R[:width], own_PC @ rows_CR)
                 continue
             assert one.grad_RE is not None
             grad_PR = own_PC @ rows_CR
@@ -133,5 +136,7 @@ def _inner(one: _Scored, query_PE: Tensor) -> tuple[Tensor, int]:
     """Return (what the part's rows are multiplied by, how many of their numbers count)."""
     if one.projection_RE is not None:
         return query_PE @ one.projection_RE[:, : query_PE.shape[1]].T, one.rows_CR.shape[1]
-    width = min(one.rows_CR.shape[1], query_PE.shape[1])
+    width = one.part.within(query_PE.shape[1])
+    if one.part.columns_R is not None:
+        return query_PE.index_select(1, one.part.columns_R[:width]), width
     return query_PE[:, :width], width

@@ -46,9 +46,9 @@ def _edges(name: str, tensor: Tensor, grid: SupernetConfig) -> Edges | None:
         return (len(tensor),), emb
     if name.startswith(f"{BLOCKS}.rows."):
         assert grid.table is not None
-        columns = tensor.shape[1]
-        prefix = sorted({min(one, columns) for one in emb})
-        return (len(tensor),), (columns,) if grid.table.projected else tuple(prefix)
+        block = grid.table.blocks[int(name.rsplit(".", 1)[-1])]
+        kept = sorted({block.within(one) for one in emb} - {0})
+        return (len(tensor),), (block.width,) if grid.table.projected else tuple(kept)
     if name.startswith(f"{BLOCKS}.projections."):
         return (len(tensor),), emb
     head = tuple(one // grid.num_heads for one in width)

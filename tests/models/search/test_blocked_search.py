@@ -14,7 +14,7 @@ from models.search.contract import Wanted
 from models.search.exact import best, exact_scores
 from models.search.quantise import BLOCK_ROWS
 from models.search.search import CatalogSearch
-from models.table.table import ItemTable, TablePart
+from models.table.table import ItemTable, TablePart, columns_of
 from tests.models.search.test_exact_search import ALWAYS, KINDS, NEVER, table, wishes
 from tests.models.table_cases import layouts
 
@@ -28,6 +28,9 @@ def brute(items: ItemTable, bias: Any, query_E: Any, one: Wanted) -> tuple[list[
     scores = []
     for part in items.parts:
         own = query_E[: part.width]
+        if part.columns_R is not None:
+            columns = part.columns_R.numpy()
+            own = query_E[columns[columns < len(query_E)]]
         if part.projection_RE is not None:
             nothing = np.zeros(part.width, dtype=np.float32)
             numbers = np.arange(part.width)
@@ -62,7 +65,7 @@ def cases(draw: st.DrawFn) -> tuple[ItemTable, Any, Any, list[Wanted]]:
         if layout.projects(block, width):
             kind = draw(st.sampled_from(("gaussian", "few values")))
             projection = torch.from_numpy(table(rng, kind, block.width, width))
-        parts.append(TablePart(start, torch.from_numpy(numbers), projection))
+        parts.append(TablePart(start, torch.from_numpy(numbers), projection, columns_of(block)))
     bias = rng.standard_normal(rows).astype(np.float32) * np.float32(draw(st.sampled_from((0, 1))))
     queries = rng.standard_normal((draw(st.integers(1, 3)), used)).astype(np.float32)
     queries *= np.float32(draw(st.sampled_from(SCALES)))

@@ -14,7 +14,7 @@ from models.config import BACKBONES
 from models.density import density, is_weight
 from models.supernet import Supernet
 from models.table.layout import TableLayout
-from tests.models.builders import PREFIXES, PROJECTED, random_supernet, small_config
+from tests.models.builders import COLUMNS, PREFIXES, PROJECTED, random_supernet, small_config
 from training.sparse.blocks import BlockPool
 from training.sparse.channels import ChannelPool
 from training.sparse.config import SparseConfig
@@ -130,7 +130,7 @@ def test_single_weights_leave_every_submodel_the_same_density(share: float, back
 @pytest.mark.parametrize(
     ("backbone", "sharing"), [("nextitnet", "none"), ("transformer", "adjacent_layer")]
 )
-@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES])
+@pytest.mark.parametrize("table", [None, PROJECTED, PREFIXES, COLUMNS])
 def test_every_architecture_is_thinned(
     backbone: str, sharing: str, table: TableLayout | None
 ) -> None:
@@ -143,7 +143,8 @@ def test_every_architecture_is_thinned(
     for pool in pools:
         pool.choose_largest(tensors, generator(0))
         pool.silence(tensors)
-    assert density(supernet) == pytest.approx(0.5 if table is not PREFIXES else 0.4, abs=0.1)
+    share = 0.4 if table in (PREFIXES, COLUMNS) else 0.5
+    assert density(supernet) == pytest.approx(share, abs=0.1)
     units = make_pools(supernet, SparseConfig(density=0.5, granularity="unit"))
     layers = {"none": 0, "adjacent_layer": 2}[sharing]
     assert len(units) == (table is None) + 2 * layers
