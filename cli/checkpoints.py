@@ -80,6 +80,7 @@ def _list(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from models.checkpoint.read import read_checkpoint
     from models.checkpoint.store import current
+    from models.table.layout import runs
 
     root = _root(arguments)
     with explained():
@@ -100,10 +101,15 @@ def _show(arguments: argparse.Namespace) -> int:
         f"{size:,} x {block.width}" for size, block in zip(layout.sizes, layout.blocks, strict=True)
     )
     print(f"table        {layout.num_bytes(config.emb_width):,} bytes, rows x numbers: {blocks}")
+    for start, block in zip(layout.starts, layout.blocks, strict=True):
+        if block.columns is not None:
+            print(f"             rows from {start:,}: columns {runs(block.columns)}")
     print(f"head         {config.head}")
     if manifest.elastic is not None:
         groups, widths = len(manifest.elastic.stops), ", ".join(map(str, manifest.elastic.widths))
-        print(f"elastic      {groups} item groups, widths {widths}: canet specialize")
+        cut, size = manifest.elastic.blocks, config.emb_width
+        kept = "" if cut is None else f" of any {cut} blocks of {size // cut} columns"
+        print(f"elastic      {groups} item groups, widths {widths}{kept}: canet specialize")
     if manifest.specialized is not None:
         done = manifest.specialized
         print(

@@ -284,6 +284,7 @@ def publish_trained(
             "data_digest": trained.interactions.digest,
             "split": trained.split.description,
             "config": trained.preset.train.to_json(),
+            **elastic.told(fitted),
         },
         repeats=not trained.exclude_seen,
         make_current=make_current,

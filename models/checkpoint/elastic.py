@@ -3,25 +3,37 @@
 With it a checkpoint can be made smaller without data and without training (`canet specialize`).
 """
 
-# G item groups, W widths, U cases, S submodels
+# G item groups, W widths, N column blocks, U cases, S submodels
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 MAX_GROUPS: Final = 256
 MAX_WIDTHS: Final = 64
+MAX_BLOCKS: Final = 4096
 MAX_SAMPLE: Final = 1_000
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Whole = Annotated[int, Field(ge=1, lt=2**31)]
 Row = Annotated[tuple[float, ...], Field(max_length=MAX_WIDTHS)]
 Matrix = Annotated[tuple[Row, ...], Field(min_length=1, max_length=MAX_GROUPS)]
+Order = Annotated[
+    tuple[Annotated[int, Field(ge=0, lt=MAX_BLOCKS)], ...],
+    Field(min_length=2, max_length=MAX_BLOCKS),
+]
 Scores = Annotated[tuple[float, ...], Field(max_length=4096)]
 
 SEARCHES: Final = ("knapsack", "evolution", "random", "uniform", "popularity")
@@ -59,6 +71,10 @@ class ElasticEntry(BaseModel):
     `ndcg_10[g][w]`: of the served network on `cases` validation cases with that group alone
     narrowed; `uniform_ndcg_10[w]`: with all groups at one width; `exposure[w][g]`: the group's
     share of the top 10 then. `traffic[g]` is its share of the training interactions.
+
+    Group g at width w keeps its leading w columns. With `orders` (G, N) the embedding is N blocks
+    of columns, numbered from 0, and the group keeps w columns' worth of them, the first in
+    `orders[g]`.
     """
 
     model_config = _STRICT
@@ -76,6 +92,20 @@ class ElasticEntry(BaseModel):
     ]
     traffic: Annotated[tuple[Share, ...], Field(max_length=MAX_GROUPS)]
     routing: RoutingSample
+    orders: Annotated[tuple[Order, ...], Field(max_length=MAX_GROUPS)] | None = None
+
+    @property
+    def blocks(self) -> int | None:
+        """N, into how many blocks the columns are cut; None where groups keep prefixes."""
+        return None if self.orders is None else len(self.orders[0])
+
+    @model_serializer(mode="wrap")
+    def _write(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `orders` where groups keep prefixes, as manifests of before do."""
+        written: dict[str, Any] = values(self)
+        if self.orders is None:
+            del written["orders"]
+        return written
 
     @model_validator(mode="after")
     def _check(self) -> ElasticEntry:
@@ -93,7 +123,19 @@ class ElasticEntry(BaseModel):
             raise ValueError("uniform_ndcg_10 needs a number a width, traffic one a group")
         if len(self.exposure) != widths or any(len(row) != groups for row in self.exposure):
             raise ValueError("exposure must hold a share for each width and group")
+        self._check_orders()
         return self
+
+    def _check_orders(self) -> None:
+        if self.orders is None:
+            return
+        if len(self.orders) != len(self.stops):
+            raise ValueError("orders must hold an order of blocks for each group")
+        blocks = len(self.orders[0])
+        if any(sorted(order) != list(range(blocks)) for order in self.orders):
+            raise ValueError(f"orders must each name the blocks 0 to {blocks - 1} once")
+        if self.widths[-1] % blocks or any(w % (self.widths[-1] // blocks) for w in self.widths):
+            raise ValueError(f"widths must be whole numbers of the {blocks} blocks")
 
 
 class SpecializedEntry(BaseModel):

@@ -75,6 +75,17 @@ class TableBlock:
         return cls(values["stop"], values["width"], tuple(columns))
 
 
+def runs(columns: tuple[int, ...]) -> str:
+    """Return ascending columns for a person, such as 0-3, 8, 12-15."""
+    told, first = [], 0
+    for place, column in enumerate(columns):
+        if place + 1 < len(columns) and columns[place + 1] == column + 1:
+            continue
+        told.append(str(column) if place == first else f"{columns[first]}-{column}")
+        first = place + 1
+    return ", ".join(told)
+
+
 @dataclass(frozen=True, slots=True)
 class TableLayout:
     """Blocks by rising `stop`, the first from row 0, the last to the end of the table.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.config import SupernetConfig
 from models.supernet import Supernet
-from models.table.layout import TableBlock, TableLayout, dense_layout
+from models.table.layout import TableBlock, TableLayout, dense_layout, runs
 from models.table.lookup import RowLookup
 from models.table.parameters import table_of, table_state
 from models.table.rearrange import rearranged
@@ -238,6 +238,11 @@ def test_wrong_layouts_are_refused(
 def test_wrong_columns_are_refused(columns: tuple[int, ...], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         TableBlock(5, 2, columns)
+
+
+def test_columns_are_told_in_runs() -> None:
+    assert runs((0, 1, 2, 3, 8, 12, 13)) == "0-3, 8, 12-13"
+    assert runs((5,)) == "5"
 
 
 def test_columns_that_lead_are_a_prefix_and_others_have_no_projection() -> None:

@@ -1,12 +1,15 @@
-"""Random widths for a training step: every budget is met, and so is every spread around it."""
+"""Random widths for a training step: every budget is met, and so is every spread around it.
 
-# G item groups, W widths
+Where blocks are kept in place of prefixes, which ones is random as well, for each group by itself.
+"""
+
+# G item groups, W widths, N column blocks
 
 from __future__ import annotations
 
 import numpy as np
 
-from training.elastic.config import Choice
+from training.elastic.config import Choice, Orders
 
 
 def draw_choice(groups: int, widths: int, generator: np.random.Generator) -> Choice:
@@ -19,3 +22,9 @@ def draw_choice(groups: int, widths: int, generator: np.random.Generator) -> Cho
     places_G = np.rint(level + generator.normal(0.0, widths / 4, groups))
     choice_G = places_G.clip(0, widths - 1).astype(np.int64)
     return -np.sort(-choice_G) if generator.random() < 0.5 else choice_G
+
+
+def draw_orders(groups: int, blocks: int, generator: np.random.Generator) -> Orders:
+    """Return a random order of the blocks for every group: whatever it keeps of them is any."""
+    orders_GN = generator.permuted(np.tile(np.arange(blocks), (groups, 1)), axis=1)
+    return tuple(map(tuple, orders_GN.tolist()))

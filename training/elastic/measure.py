@@ -11,6 +11,7 @@ from models.checkpoint.elastic import MAX_SAMPLE, ElasticEntry, RoutingSample
 from models.ranker import Ranker
 from training.data.split import EvalCases
 from training.elastic.narrow import Calibration, Narrowing
+from training.elastic.order import block_orders
 from training.elastic.probe import Probe
 from training.evaluate.quality import lengths_read, routed_places, totals
 from training.fit.cases import sample_cases
@@ -37,7 +38,8 @@ def measure(
     """Return what a checkpoint says of its elastic table.
 
     `cases` are the validation cases that `routed` was made of, in their order; a sample of them is
-    ranked. `traffic_V` counts the training interactions of every row.
+    ranked. `traffic_V` counts the training interactions of every row. Where groups keep blocks, the
+    order of these is decided first, on the same sample.
     """
     narrowing = calibration.narrowing()
     narrowing = Narrowing(
@@ -54,6 +56,10 @@ def measure(
         f"{len(sample):,} validation cases"
     )
     probe = Probe(routed.ranker, narrowing, sample, price=routed.price, exclude_seen=exclude_seen)
+    orders = None
+    if elastic.blocks is not None:
+        orders = block_orders(elastic, routed.ranker.table.dense(), probe.queries())
+        probe.ordered(orders)
     uniform = [np.full(len(elastic.stops), place) for place in range(len(elastic.widths))]
     traffic_G = np.add.reduceat(traffic_V, elastic.starts).astype(np.float64)
     return ElasticEntry(
@@ -67,6 +73,7 @@ def measure(
         exposure=_rows(np.stack([probe.exposure(choice_G) for choice_G in uniform]).round(6)),
         traffic=tuple((traffic_G / max(1.0, traffic_G.sum())).round(6).tolist()),
         routing=_routing_sample(routed, cases, seed),
+        orders=orders,
     )
 
 

@@ -1,4 +1,4 @@
-"""Narrow a whole table: leading columns, scaled and shifted so that wide and narrow rows compare.
+"""Narrow a whole table: some columns, scaled and shifted so that wide and narrow rows compare.
 
 A row that loses columns loses spread of its scores, and would lose its places in every top 10 (or
 gain them) to rows that keep more. So each group has, for each width, a scale of its rows and a
@@ -10,7 +10,7 @@ served is a plain table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from models.checkpoint.elastic import ElasticEntry
 from models.table.layout import TableLayout
 from models.table.table import ItemTable, TablePart
-from training.elastic.config import Choice, ElasticConfig
+from training.elastic.config import Choice, ElasticConfig, Orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,10 @@ class Narrowing:
     elastic: ElasticConfig
     scale_GW: Tensor
     bias_GW: Tensor
+
+    def ordered(self, orders: Orders) -> Narrowing:
+        """Return the same with each group's own order of blocks; see `ElasticConfig`."""
+        return replace(self, elastic=replace(self.elastic, orders=orders))
 
     def __call__(
         self, table: ItemTable, item_bias_V: Tensor, choice_G: Choice
@@ -42,10 +46,15 @@ class Narrowing:
         parts = []
         for group, (start, rows_NE) in enumerate(zip(self.elastic.starts, groups, strict=True)):
             place = int(choice_G[group])
-            rows_NR = rows_NE[:, : self.elastic.widths[place]]
+            columns, columns_R = self.elastic.columns(group, place), None
+            if columns is None:
+                rows_NR = rows_NE[:, : self.elastic.widths[place]]
+            else:
+                columns_R = torch.tensor(columns)
+                rows_NR = rows_NE.index_select(1, columns_R)
             if place < len(self.elastic.widths) - 1:
                 rows_NR = rows_NR * self.scale_GW[group, place].exp()
-            parts.append(TablePart(start, rows_NR))
+            parts.append(TablePart(start, rows_NR, columns_R=columns_R))
         shift_G = self.bias_GW[torch.arange(len(choice_G)), torch.from_numpy(choice_G)]
         shift_V = shift_G.repeat_interleave(torch.from_numpy(self.elastic.sizes))
         return ItemTable(tuple(parts), table.emb_width), item_bias_V + shift_V
@@ -74,7 +83,9 @@ class Calibration(nn.Module):
 def narrowing_of(entry: ElasticEntry) -> Narrowing:
     """Return how a checkpoint's table is narrowed."""
     return Narrowing(
-        elastic=ElasticConfig(stops=entry.stops, widths=entry.widths),
+        elastic=ElasticConfig(
+            stops=entry.stops, widths=entry.widths, blocks=entry.blocks, orders=entry.orders
+        ),
         scale_GW=torch.tensor(entry.scale, dtype=torch.float32),
         bias_GW=torch.tensor(entry.bias, dtype=torch.float32),
     )
@@ -84,6 +95,7 @@ def merged(table: ItemTable, layout: TableLayout) -> ItemTable:
     """Return a narrowed table in the blocks of `layout`, each of them one or more whole parts."""
     parts = []
     for start, block in zip(layout.starts, layout.blocks, strict=True):
-        inside = [part.rows_NR for part in table.parts if start <= part.start < block.stop]
-        parts.append(TablePart(start, torch.cat(inside)))
+        inside = [part for part in table.parts if start <= part.start < block.stop]
+        rows_NR = torch.cat([part.rows_NR for part in inside])
+        parts.append(TablePart(start, rows_NR, columns_R=inside[0].columns_R))
     return ItemTable(tuple(parts), table.emb_width)

@@ -20,7 +20,7 @@ from models.memory_lookup import newest
 from models.ranker import Ranker, stack
 from models.table.table import TablePart
 from training.data.split import EvalCases
-from training.elastic.config import Choice
+from training.elastic.config import Choice, Orders
 from training.elastic.narrow import Narrowing
 from training.evaluate.metrics import ndcg_at
 from training.evaluate.quality import routed_places
@@ -103,6 +103,19 @@ class Probe:
             groups = np.searchsorted(stops, best_BK[finite_BK], side="right")
             shown_G += np.bincount(groups, minlength=len(stops))
         return shown_G / max(1.0, float(shown_G.sum()))
+
+    @torch.inference_mode()
+    def queries(self) -> Floats:
+        """Return the query of every case with whole rows, (U, E); 0 where it is narrower."""
+        found_UE = np.zeros((len(self.cases), self._ranker.table.emb_width))
+        for batch in self._batches():
+            query_BE = self._encode(self._ranker, batch)
+            found_UE[batch.cases, : query_BE.shape[1]] = query_BE
+        return found_UE
+
+    def ordered(self, orders: Orders) -> None:
+        """Narrow by these orders of blocks from now on."""
+        self.narrowing = self.narrowing.ordered(orders)
 
     @torch.inference_mode()
     def alone(self, progress: Progress | None = None) -> Floats:

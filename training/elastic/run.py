@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,8 @@ def make_step(
 ) -> MakeStep:
     """Return what makes the steps of method supernet, with an elastic table if `plan` asks for it.
 
-    The scales and biases of a parent with as many groups and the same widths are trained on.
+    The scales and biases of a parent with as many groups, the same widths and as many blocks are
+    trained on.
     ValueError when the plan does not fit the architecture or the sparse training, or the parent's
     rows were narrowed.
     """
@@ -50,7 +52,7 @@ def make_step(
             f"elastic again; refresh the root that holds {done.source} and specialise what comes "
             "of it, or leave --elastic out"
         )
-    elastic = ElasticConfig.of(plan, num_items=grid.num_items, emb_width=grid.emb_width)
+    elastic = ElasticConfig.of(plan, num_items=grid.num_items, emb_widths=grid.emb_widths)
     entry = None if parent is None else parent.manifest.elastic
     initial = None if entry is None else _calibration(entry, elastic)
     return partial(ElasticStep, elastic, initial=initial)
@@ -86,9 +88,18 @@ def measured(
     )
 
 
+def told(fitted: Fitted) -> dict[str, Any]:
+    """Return what a manifest's `training` says of column blocks; nothing where there are none."""
+    made = None if fitted.calibration is None else fitted.calibration.elastic
+    if made is None or made.blocks is None:
+        return {}
+    return {"elastic": {"blocks": made.blocks, "diversity": made.diversity}}
+
+
 def _calibration(entry: ElasticEntry, elastic: ElasticConfig) -> Calibration | None:
-    """Return a parent's scales and biases; None where groups or widths are others."""
-    if len(entry.stops) != len(elastic.stops) or entry.widths != elastic.widths:
+    """Return a parent's scales and biases; None where groups, widths or blocks are others."""
+    before = len(entry.stops), entry.widths, entry.blocks
+    if before != (len(elastic.stops), elastic.widths, elastic.blocks):
         return None
     calibration = Calibration(elastic)
     calibration.load_state_dict(

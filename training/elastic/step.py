@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from models.memory import TransitionMemory
 from models.network import NetworkWeights
 from models.supernet import Supernet
 from training.elastic.config import Choice, ElasticConfig
-from training.elastic.draws import draw_choice
-from training.elastic.narrow import Calibration
+from training.elastic.diversity import add_diversity
+from training.elastic.draws import draw_choice, draw_orders
+from training.elastic.narrow import Calibration, Narrowing
 from training.fit.config import TrainConfig
 from training.fit.growth import within
 from training.fit.sandwich import SandwichStep
@@ -24,7 +26,9 @@ class ElasticStep(SandwichStep):
     """The largest and the smallest submodel with whole rows, others with narrowed ones.
 
     Of the others one has every group at the least width, the rest (at least one) random widths;
-    all learn from the largest with whole rows. Rows are narrowed where they are read, too.
+    all learn from the largest with whole rows. Rows are narrowed where they are read, too. Where
+    blocks are kept in place of prefixes, each network keeps random ones of every group, and the
+    step has a diversity term of its own.
     ValueError for a table that is not stored whole.
     """
 
@@ -51,7 +55,7 @@ class ElasticStep(SandwichStep):
         self._elastic = elastic
 
     def identity(self) -> dict[str, Any]:
-        """Return the groups and widths."""
+        """Return the groups, widths and blocks."""
         return {"elastic": self._elastic.to_json()}
 
     def _networks(self, generator: np.random.Generator) -> list[NetworkWeights]:
@@ -66,12 +70,20 @@ class ElasticStep(SandwichStep):
             *(draw_choice(groups, widths, generator) for _ in range(drawn)),
         ):
             submodel = grid[int(generator.integers(len(grid)))]
-            networks.append(self._narrowed(self.supernet.slice(submodel), choice_G))
+            how = self.calibration.narrowing()
+            if self._elastic.blocks is not None:
+                how = how.ordered(draw_orders(groups, self._elastic.blocks, generator))
+            networks.append(self._narrowed(self.supernet.slice(submodel), how, choice_G))
         return networks
 
-    def _narrowed(self, weights: NetworkWeights, choice_G: Choice) -> NetworkWeights:
-        table, item_bias_V = self.calibration.narrowing()(
-            self.supernet.item_table, self.supernet.item_bias, choice_G
-        )
+    def _add_terms(self, draws: torch.Generator) -> None:
+        elastic = self._elastic
+        if elastic.blocks is not None and elastic.diversity > 0:
+            add_diversity(self.supernet.table, elastic.blocks, elastic.diversity, draws)
+
+    def _narrowed(
+        self, weights: NetworkWeights, how: Narrowing, choice_G: Choice
+    ) -> NetworkWeights:
+        table, item_bias_V = how(self.supernet.item_table, self.supernet.item_bias, choice_G)
         columns = weights.submodel.emb_width
         return replace(weights, table=table.slice(columns), item_bias_V=item_bias_V)

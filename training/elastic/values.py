@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint.elastic import ElasticEntry
 from models.table.resident import bias_bytes, block_bytes
+from training.elastic.narrow import narrowing_of
 from training.elastic.search.problem import Problem
 
 Floats = NDArray[np.float64]
@@ -76,17 +77,28 @@ def problem_of(entry: ElasticEntry, budget: int, query_widths: int) -> Problem:
     """Return the search's problem; ValueError when the budget is below the least feasible one.
 
     Bytes are those of `models/table/resident.py`, with every group a block of its own: neighbours
-    of one width make one block, which takes no more. A group long enough for a search index is
-    charged one, for `query_widths` embedding widths.
+    of the same columns make one block, which takes no more. A group long enough for a search index
+    is charged one, for `query_widths` embedding widths. A wider choice is charged more than a
+    narrower one by a byte at least, also where alignment or a list of columns says otherwise.
     """
-    rows = np.diff(entry.stops, prepend=0).tolist()
+    elastic = narrowing_of(entry).elastic
+    bytes_GW = np.array(
+        [
+            [
+                block_bytes(
+                    size, width, query_widths, named=elastic.columns(group, place) is not None
+                )
+                for place, width in enumerate(elastic.widths)
+            ]
+            for group, size in enumerate(elastic.sizes.tolist())
+        ],
+        dtype=np.int64,
+    )
+    steps_W = np.arange(len(elastic.widths))
     return Problem(
         budget=budget,
         widths_W=np.array(entry.widths, dtype=np.int64),
-        bytes_GW=np.array(
-            [[block_bytes(size, width, query_widths) for width in entry.widths] for size in rows],
-            dtype=np.int64,
-        ),
+        bytes_GW=np.maximum.accumulate(bytes_GW - steps_W, axis=1) + steps_W,
         value_GW=values(entry),
         traffic_G=np.array(entry.traffic),
         fixed=bias_bytes(entry.stops[-1]),

@@ -60,8 +60,12 @@ class SandwichStep(Step):
         self.optimizer.zero_grad(set_to_none=True)
         memory = self._memory_entries(batch.item_ids_BL, places_P, length, fold)
         losses = self._head(members, targets_P, memory, draws)
+        self._add_terms(draws)
         self._update()
         return losses
+
+    def _add_terms(self, draws: torch.Generator) -> None:
+        """Add the gradients of what a step's loss has beside the networks'; here nothing."""
 
     def _networks(self, generator: np.random.Generator) -> list[NetworkWeights]:
         """Return the networks of one step, the teacher first."""

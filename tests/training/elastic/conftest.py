@@ -1,4 +1,4 @@
-"""One tiny elastic training, shared by the tests of what comes after it."""
+"""Two tiny elastic trainings, shared by the tests of what comes after: prefixes and blocks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,33 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    yield from _training(
+        tmp_path_factory.mktemp("elastic"), ElasticPlan(groups=4, widths=(2, 8, 32)), epochs=2
+    )
+
+
+@pytest.fixture(scope="session")
+def in_blocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Of any of 16 blocks of 4 columns."""
+    yield from _training(
+        tmp_path_factory.mktemp("blocks"),
+        ElasticPlan(groups=4, widths=(4, 8, 32), blocks=16),
+        epochs=1,
+    )
+
+
+@pytest.fixture(scope="session", params=["trained", "in_blocks"])
+def either(request: pytest.FixtureRequest) -> Trained:
+    found: Trained = request.getfixturevalue(request.param)
+    return found
+
+
+def _training(directory: Path, plan: ElasticPlan, *, epochs: int) -> Iterator[Trained]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    directory = tmp_path_factory.mktemp("elastic")
     data, root = write_data(directory / "data.csv"), directory / "models"
-    plan = ElasticPlan(groups=4, widths=(2, 8, 32))
     result = train(
-        TrainRequest(data=data, out=root, epochs=2, elastic=plan, resume=False), Silent()
+        TrainRequest(data=data, out=root, epochs=epochs, elastic=plan, resume=False), Silent()
     )
     yield Trained(data=data, root=root, checkpoint=read_checkpoint(result.path))
     torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from models.table.layout import TableBlock, TableLayout
 from models.table.resident import aligned, bias_bytes, resident_bytes
 from tests.models.builders import random_supernet, small_config
 from training.elastic.config import ElasticConfig, ElasticPlan
-from training.elastic.draws import draw_choice
+from training.elastic.draws import draw_choice, draw_orders
 from training.elastic.narrow import Narrowing, merged
 from training.elastic.step import ElasticStep
 from training.fit.config import TrainConfig
@@ -22,31 +22,41 @@ from training.fit.windows import Batch
 
 CONFIG = small_config()
 ELASTIC = ElasticConfig.of(
-    ElasticPlan(groups=5, widths=(2, 5, 8)), num_items=CONFIG.num_items, emb_width=12
+    ElasticPlan(groups=5, widths=(2, 5, 8)), num_items=CONFIG.num_items, emb_widths=(8, 12)
 )
 
 
-def narrowing(seed: int = 0) -> Narrowing:
+IN_BLOCKS = ElasticConfig.of(
+    ElasticPlan(groups=5, widths=(2, 4, 8), blocks=6),
+    num_items=CONFIG.num_items,
+    emb_widths=(8, 12),
+)
+
+
+def narrowing(seed: int = 0, elastic: ElasticConfig = ELASTIC) -> Narrowing:
     generator = torch.Generator().manual_seed(seed)
     numbers = 0.3 * torch.randn(2, 5, 4, generator=generator)
     numbers[:, :, -1] = 0.0
-    return Narrowing(elastic=ELASTIC, scale_GW=numbers[0], bias_GW=numbers[1])
+    how = Narrowing(elastic=elastic, scale_GW=numbers[0], bias_GW=numbers[1])
+    if elastic.blocks is None:
+        return how
+    return how.ordered(draw_orders(5, elastic.blocks, np.random.default_rng(seed)))
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 2**31), st.sampled_from((8, 12)))
-def test_packed_and_masked_scores_are_one(seed: int, columns: int) -> None:
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 2**31), st.sampled_from((8, 12)), st.sampled_from((ELASTIC, IN_BLOCKS)))
+def test_packed_and_masked_scores_are_one(seed: int, columns: int, elastic: ElasticConfig) -> None:
     supernet = random_supernet(CONFIG)
     choice_G = draw_choice(5, 4, np.random.default_rng(seed))
-    how = narrowing(seed)
+    how = narrowing(seed, elastic)
     table, bias_V = how(supernet.item_table, supernet.item_bias, choice_G)
     masked_VE = torch.zeros_like(supernet.table)
-    for group, (start, stop) in enumerate(zip(ELASTIC.starts, ELASTIC.stops, strict=True)):
+    for group, (start, stop) in enumerate(zip(elastic.starts, elastic.stops, strict=True)):
         place = int(choice_G[group])
-        width = ELASTIC.widths[place]
+        kept = list(how.elastic.columns(group, place) or range(elastic.widths[place]))
         scale = how.scale_GW[group, place].exp()
-        masked_VE[start:stop, :width] = scale * supernet.table[start:stop, :width]
-    layout = ELASTIC.layout(choice_G)
+        masked_VE[start:stop, kept] = scale * supernet.table[start:stop, kept]
+    layout = how.elastic.layout(choice_G)
     packed = merged(table, layout)
     assert [part.width for part in packed.parts] == [block.width for block in layout.blocks]
     assert [part.stop for part in packed.parts] == [block.stop for block in layout.blocks]
@@ -70,12 +80,12 @@ def test_whole_rows_are_left_as_they_are() -> None:
     assert len(merged(table, ELASTIC.layout(ELASTIC.whole)).parts) == 1
 
 
-def step_of(seed: int = 0) -> ElasticStep:
+def step_of(seed: int = 0, elastic: ElasticConfig = ELASTIC) -> ElasticStep:
     config = small_config(memory=False)
     supernet = random_supernet(config).requires_grad_(True)
     popularity_V = torch.ones(config.rows)
     plan = TrainConfig(dropout=0.0, random_submodels=1, warmup_steps=1, seed=seed)
-    return ElasticStep(ELASTIC, supernet, plan, None, popularity_V)
+    return ElasticStep(elastic, supernet, plan, None, popularity_V)
 
 
 def test_a_step_trains_scales_and_biases_with_the_table() -> None:
@@ -92,7 +102,8 @@ def test_a_step_trains_scales_and_biases_with_the_table() -> None:
     assert torch.equal(after["table"][0], torch.zeros(12))
 
 
-def test_gradients_of_a_narrowed_member_are_those_of_autograd() -> None:
+@pytest.mark.parametrize("elastic", [ELASTIC, IN_BLOCKS], ids=["prefixes", "blocks"])
+def test_gradients_of_a_narrowed_member_are_those_of_autograd(elastic: ElasticConfig) -> None:
     """The hand-made gradient of the head, through scale, split and bias, against torch's own."""
     from training.fit.head_loss import Member, all_columns, head_backward
 
@@ -102,8 +113,14 @@ def test_gradients_of_a_narrowed_member_are_those_of_autograd() -> None:
     found = []
     for by_hand in (True, False):
         torch.manual_seed(0)
-        step = step_of()
-        narrow = step._narrowed(step.supernet.slice(config.submodels[1]), np.array([0, 3, 1, 2, 0]))
+        step = step_of(elastic=elastic)
+        how = step.calibration.narrowing()
+        if elastic.blocks is not None:
+            # Of the first group a query of 8 columns meets none.
+            orders = ((5, *range(5)), *draw_orders(4, 6, np.random.default_rng(0)))
+            how = how.ordered(orders)
+        smallest = step.supernet.slice(config.smallest)
+        narrow = step._narrowed(smallest, how, np.array([0, 3, 1, 2, 0]))
         query_PE = encode_all(narrow, ids).reshape(24, -1)
         if by_hand:
             head_backward(
@@ -150,7 +167,9 @@ def test_long_blocks_count_their_index_and_groups_do_not_grow_into_one() -> None
     rows = aligned(4 * 3_000 * 6) + aligned(4 * 150_000 * 3)
     index = index_bytes(150_000, 3, 2)
     assert resident_bytes(long, 2) == rows + index + bias_bytes(153_000) + 32
-    elastic = ElasticConfig.of(ElasticPlan(groups=6, widths=(2,)), num_items=239_999, emb_width=8)
+    elastic = ElasticConfig.of(
+        ElasticPlan(groups=6, widths=(2,)), num_items=239_999, emb_widths=(8,)
+    )
     layout = elastic.layout(np.array([1, 0, 0, 0, 0, 0]))
     assert layout.sizes == (40_000, 80_000, 80_000, 40_000)
     assert [block.width for block in layout.blocks] == [8, 2, 2, 2]
@@ -172,15 +191,41 @@ def test_an_index_takes_what_it_says(rows: int, columns: int) -> None:
         (ElasticPlan(groups=41), "1 to 40"),
         (ElasticPlan(groups=2, widths=(2, 16)), "width 16 is wider than the embedding's 12"),
         (ElasticPlan(groups=2, widths=(4, 2)), "ascending"),
+        (ElasticPlan(groups=2, blocks=5), "5 elastic blocks do not divide .* 12 columns evenly"),
+        (ElasticPlan(groups=2, blocks=1), "give one of 2, 3, 4, 6, 12"),
+        (ElasticPlan(groups=2, blocks=4), "embedding width 8 cuts through a block: .* 3 wide"),
+        (ElasticPlan(groups=2, blocks=6, widths=(2, 5)), "width 5 .* multiples of 2"),
     ],
 )
 def test_groups_and_widths_that_do_not_fit_are_refused(plan: ElasticPlan, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        ElasticConfig.of(plan, num_items=40, emb_width=12)
+        ElasticConfig.of(plan, num_items=40, emb_widths=(8, 12))
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_a_weight_of_the_diversity_term_is_not_negative(weight: float) -> None:
+    with pytest.raises(ValueError, match=r"elastic diversity is .* at least 0"):
+        ElasticPlan(blocks=6, diversity=weight)
+
+
+def test_usual_widths_of_blocks_are_whole_blocks() -> None:
+    found = ElasticConfig.of(ElasticPlan(blocks=16), num_items=1000, emb_widths=(32, 64))
+    assert found.widths == (4, 8, 12, 16, 24, 32, 48, 64)
+    paper = ElasticConfig.of(ElasticPlan(blocks=16), num_items=1000, emb_widths=(128,))
+    assert paper.widths == (8, 16, 24, 32, 48, 64, 96, 128)
+
+
+def test_a_run_with_other_blocks_is_another_run() -> None:
+    def told(plan: ElasticPlan) -> dict[str, object]:
+        return ElasticConfig.of(plan, num_items=1000, emb_widths=(32, 64)).to_json()
+
+    prefixes, blocks = told(ElasticPlan()), told(ElasticPlan(blocks=16))
+    assert set(prefixes) == {"stops", "widths"}, "a run from before goes on"
+    assert told(ElasticPlan(blocks=8)) != blocks != told(ElasticPlan(blocks=16, diversity=0.0))
 
 
 def test_usual_widths_end_with_the_whole_embedding() -> None:
-    found = ElasticConfig.of(ElasticPlan(), num_items=1000, emb_width=20)
+    found = ElasticConfig.of(ElasticPlan(), num_items=1000, emb_widths=(20,))
     assert found.widths == (2, 4, 8, 12, 16, 20)
     assert len(found.stops) == 20
     assert found.stops[-1] == 1001
