@@ -68,8 +68,10 @@ class ElasticEntry(BaseModel):
     embedding. With group g at width w its rows are multiplied by exp(scale[g][w]) and bias[g][w]
     is added to its scores; both are 0 at the whole width.
 
-    `ndcg_10[g][w]`: of the served network on `cases` validation cases with that group alone
-    narrowed; `uniform_ndcg_10[w]`: with all groups at one width; `exposure[w][g]`: the group's
+    Of the served network on `cases` validation cases, with that group alone narrowed:
+    `divergence[g][w]`, of the softmax over all items from the one with whole rows (nats), and
+    `log_rank[g][w]`, by how much the logarithm of the target's rank rises; both are 0 at the whole
+    width. `uniform_ndcg_10[w]`: NDCG@10 with all groups at one width; `exposure[w][g]`: the group's
     share of the top 10 then. `traffic[g]` is its share of the training interactions.
 
     Group g at width w keeps its leading w columns. With `orders` (G, N) the embedding is N blocks
@@ -84,7 +86,8 @@ class ElasticEntry(BaseModel):
     scale: Matrix
     bias: Matrix
     cases: Whole
-    ndcg_10: Matrix
+    divergence: Matrix
+    log_rank: Matrix
     uniform_ndcg_10: Row
     exposure: Annotated[
         tuple[Annotated[tuple[Share, ...], Field(max_length=MAX_GROUPS)], ...],
@@ -113,12 +116,12 @@ class ElasticEntry(BaseModel):
         for name in ("stops", "widths"):
             if any(one >= other for one, other in pairwise(getattr(self, name))):
                 raise ValueError(f"{name} must rise")
-        for name in ("scale", "bias", "ndcg_10"):
+        for name in ("scale", "bias", "divergence", "log_rank"):
             matrix: tuple[tuple[float, ...], ...] = getattr(self, name)
             if len(matrix) != groups or any(len(row) != widths for row in matrix):
                 raise ValueError(f"{name} must hold a number for each group and width")
-        if any(row[-1] for row in (*self.scale, *self.bias)):
-            raise ValueError("scale and bias must be 0 at the whole width")
+            if any(row[-1] for row in matrix):
+                raise ValueError(f"{name} must be 0 at the whole width")
         if len(self.uniform_ndcg_10) != widths or len(self.traffic) != groups:
             raise ValueError("uniform_ndcg_10 needs a number a width, traffic one a group")
         if len(self.exposure) != widths or any(len(row) != groups for row in self.exposure):

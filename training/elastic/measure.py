@@ -60,6 +60,7 @@ def measure(
     if elastic.blocks is not None:
         orders = block_orders(elastic, routed.ranker.table.dense(), probe.queries())
         probe.ordered(orders)
+    alone = probe.alone(progress)
     uniform = [np.full(len(elastic.stops), place) for place in range(len(elastic.widths))]
     traffic_G = np.add.reduceat(traffic_V, elastic.starts).astype(np.float64)
     return ElasticEntry(
@@ -68,7 +69,8 @@ def measure(
         scale=_rows(narrowing.scale_GW.numpy()),
         bias=_rows(narrowing.bias_GW.numpy()),
         cases=len(sample),
-        ndcg_10=_rows(probe.alone(progress)),
+        divergence=_rows(alone.divergence_GW),
+        log_rank=_rows(alone.log_rank_GW),
         uniform_ndcg_10=tuple(float(probe.ndcg(choice_G).mean()) for choice_G in uniform),
         exposure=_rows(np.stack([probe.exposure(choice_G) for choice_G in uniform]).round(6)),
         traffic=tuple((traffic_G / max(1.0, traffic_G.sum())).round(6).tolist()),

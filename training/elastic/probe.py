@@ -3,6 +3,10 @@
 One narrowed group leaves most of the work of a case as it was. Where the history holds none of the
 group's items the query is the same, so only the group's own scores are new; only the others are
 encoded and scored again.
+
+What one group costs alone is too little to be told by NDCG@10, which most cases leave at 0 either
+way. It is told by every case in two other ways: how far the scores of all items move, and how far
+the target moves among them.
 """
 
 # B batch, V catalog rows, N rows of a group, E embedding width, G item groups, W widths, U cases
@@ -56,6 +60,19 @@ class _Batch:
             self.targets_B[chosen],
             self.added_BV[chosen],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What each group costs with it alone narrowed, means over the cases; 0 at the whole width.
+
+    divergence_GW: of the softmax over all ranked items from the one with whole rows, Kullback and
+    Leibler's, nats, at least 0 but for float32 rounding. log_rank_GW: by how much the natural
+    logarithm of the target's rank rises.
+    """
+
+    divergence_GW: Floats
+    log_rank_GW: Floats
 
 
 class Probe:
@@ -118,56 +135,61 @@ class Probe:
         self.narrowing = self.narrowing.ordered(orders)
 
     @torch.inference_mode()
-    def alone(self, progress: Progress | None = None) -> Floats:
-        """Return the mean NDCG@10 with each group alone at each width, (G, W); the last: none."""
+    def alone(self, progress: Progress | None = None) -> Alone:
+        """Return what each group costs alone at each width, by every case."""
         elastic = self.narrowing.elastic
-        total_GW = np.zeros((len(elastic.stops), len(elastic.widths)))
+        shape = (len(elastic.stops), len(elastic.widths))
+        total = Alone(np.zeros(shape), np.zeros(shape))
         with (progress or Silent()).track("narrowing each group", len(self.cases)) as advance:
             for batch in self._batches():
-                total_GW += self._alone(batch)
+                self._add_alone(batch, total)
                 advance(len(batch.cases))
-        return total_GW / len(self.cases)
+        cases = len(self.cases)
+        return Alone(total.divergence_GW / cases, total.log_rank_GW / cases)
 
-    def _alone(self, batch: _Batch) -> Floats:
-        """Return the summed NDCG@10 of a batch with each group alone at each width."""
+    def _add_alone(self, batch: _Batch, total: Alone) -> None:
+        """Add the sums over a batch to `total`."""
         elastic = self.narrowing.elastic
         query_BE = self._encode(self._ranker, batch)
         base_BV = _score(self._ranker, batch, query_BE)
         bar_B = base_BV[np.arange(len(base_BV)), batch.targets_B]
         above_B, level_B = _counts(base_BV, bar_B)
-        found_GW = np.empty((len(elastic.stops), len(elastic.widths)))
-        found_GW[:, -1] = ndcg_at(_rank(above_B, level_B), _TOP).sum()
+        before_B = np.log(_rank(above_B, level_B))
+        bounds = list(zip(elastic.starts, elastic.stops, strict=True))
+        mass_BG = np.stack([_log_mass(base_BV[:, start:stop]) for start, stop in bounds], axis=1)
+        whole_B = _log_mass(mass_BG)
         reads = self._ranker.served[batch.place].reads(batch.ids_BL.shape[1])
         first_B = np.maximum(batch.lengths_B - reads, 0)
         read_BL = np.arange(batch.ids_BL.shape[1]) >= first_B[:, None]
-        for group, (start, stop) in enumerate(zip(elastic.starts, elastic.stops, strict=True)):
+        for group, (start, stop) in enumerate(bounds):
             held_BL = (batch.ids_BL >= max(1, start)) & (batch.ids_BL < stop) & read_BL
             inside_B = (batch.targets_B >= start) & (batch.targets_B < stop)
-            touched_B = held_BL.any(axis=1)
-            easy = np.flatnonzero(~touched_B & ~inside_B)
-            moved = np.flatnonzero(~touched_B & inside_B)
-            again = np.flatnonzero(touched_B)
-            before_B, ties_B = _counts(base_BV[easy, start:stop], bar_B[easy])
+            again = np.flatnonzero(held_BL.any(axis=1))
+            moved = np.flatnonzero(inside_B)
+            part = batch.take(again)
+            counted_B, ties_B = _counts(base_BV[:, start:stop], bar_B)
             for place in range(len(elastic.widths) - 1):
                 choice_G = elastic.whole
                 choice_G[group] = place
                 ranker = self._narrowed(choice_G)
                 own_BN = _group_scores(ranker, query_BE, start, stop)
                 own_BN += batch.added_BV[:, start:stop]
-                after_B, levels_B = _counts(own_BN[easy], bar_B[easy])
-                ranks = [
-                    _rank(above_B[easy] - before_B + after_B, level_B[easy] - ties_B + levels_B)
-                ]
-                if len(moved):
-                    scores = base_BV[moved]
-                    scores[:, start:stop] = own_BN[moved]
-                    ranks.append(_ranks(scores, batch.targets_B[moved]))
+                after_B, levels_B = _counts(own_BN, bar_B)
+                rank_B = _rank(above_B - counted_B + after_B, level_B - ties_B + levels_B)
+                mass_B = _log_mass(
+                    np.column_stack([np.delete(mass_BG, group, 1), _log_mass(own_BN)])
+                )
+                divergence_B = _gap(base_BV[:, start:stop], own_BN, whole_B) + mass_B - whole_B
+                scores = base_BV[moved]
+                scores[:, start:stop] = own_BN[moved]
+                rank_B[moved] = _ranks(scores, batch.targets_B[moved])
                 if len(again):
-                    part = batch.take(again)
                     scores = _score(ranker, part, self._encode(ranker, part))
-                    ranks.append(_ranks(scores, part.targets_B))
-                found_GW[group, place] = ndcg_at(np.concatenate(ranks), _TOP).sum()
-        return found_GW
+                    rank_B[again] = _ranks(scores, part.targets_B)
+                    mass, whole = _log_mass(scores), whole_B[again]
+                    divergence_B[again] = _gap(base_BV[again], scores, whole) + mass - whole
+                total.divergence_GW[group, place] += divergence_B.sum()
+                total.log_rank_GW[group, place] += (np.log(rank_B) - before_B).sum()
 
     def _narrowed(self, choice_G: Choice) -> Ranker:
         table, item_bias_V = self.narrowing(self._ranker.table, self._ranker.item_bias_V, choice_G)
@@ -225,6 +247,21 @@ def _group_scores(ranker: Ranker, query_BE: Scores, start: int, stop: int) -> Sc
     bias_N = ranker.item_bias_V[start:stop]
     scores: Scores = torch.addmm(bias_N, part.query(query), part.rows_NR.T).numpy()
     return scores
+
+
+def _log_mass(scores_BN: NDArray[np.floating]) -> Floats:
+    """Return log(sum(exp(scores))) of each row, (B,) float64; -inf where nothing is ranked."""
+    found: Floats = torch.logsumexp(torch.from_numpy(scores_BN), dim=1).double().numpy()
+    return found
+
+
+def _gap(before_BN: Scores, after_BN: Scores, mass_B: Floats) -> Floats:
+    """Return how far scores fall on average by the softmax before, of log mass `mass_B`, (B,)."""
+    share_BN = np.exp(before_BN - mass_B.astype(np.float32)[:, None])
+    fall_BN = np.zeros_like(before_BN)
+    np.subtract(before_BN, after_BN, out=fall_BN, where=np.isfinite(before_BN))
+    found: Floats = np.multiply(share_BN, fall_BN).sum(axis=1, dtype=np.float64)
+    return found
 
 
 def _counts(scores_BN: Scores, bar_B: Scores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -11,58 +11,39 @@ from models.checkpoint.elastic import ElasticEntry
 from models.table.resident import bias_bytes, block_bytes
 from training.elastic.narrow import narrowing_of
 from training.elastic.search.problem import Problem
+from training.fit.router_fit import pooled
 
 Floats = NDArray[np.float64]
 
-_MEASURED = 0.5
-"""How much a group's own measurements weigh beside its share of the interactions."""
-_POWERS = np.arange(0.1, 2.05, 0.1)
-# Of NDCG@10: where no loss was seen at all, narrower is still a little worse, and groups that are
-# met more often lose more.
 _LEAST_LOSS = 1e-6
 
 
 def values(entry: ElasticEntry) -> Floats:
     """Return value_GW: NDCG@10 that a group at a width costs, negative or 0, rising along W.
 
-    What all groups at one width cost together is seen well (every case tells of it); what one group
-    costs alone is a few ten-thousandths and mostly chance on some thousand cases, and an exact
-    search takes every such chance for a bargain. So the joint losses are smoothed along the widths
-    and divided among the groups: half by what each was seen to lose, all widths together, half by
-    its share of the interactions.
+    NDCG@10 itself does not tell what one group costs: a few ten-thousandths, mostly chance on some
+    thousand cases, and an exact search takes every such chance for a bargain. What is divided among
+    groups and widths is told by all cases: half of it by how far the scores of all items move from
+    those of whole rows, half by how far the targets move down. How much it is altogether, in
+    NDCG@10, is what was seen with all groups at one width, least squares over the widths.
     """
-    joint_W = _smooth(entry)
-    return _shares(entry, joint_W)[:, None] * joint_W
-
-
-def _smooth(entry: ElasticEntry) -> Floats:
-    """Return joint_W: the loss at each width as -a (width^-p - whole^-p), least squares, a > 0."""
-    widths_W = np.array(entry.widths, dtype=np.float64)
+    cost_GW = sum(
+        matrix / total
+        for matrix in (np.array(entry.divergence), np.array(entry.log_rank))
+        if (total := float(np.abs(matrix).sum())) > 0
+    )
+    gain_GW = np.stack([pooled(row) for row in -np.broadcast_to(cost_GW, _shape(entry))])
+    gain_GW -= gain_GW[:, -1:]
+    joint_W = gain_GW.sum(axis=0)
     seen_W = np.array(entry.uniform_ndcg_10) - entry.uniform_ndcg_10[-1]
-    best, least = np.zeros(len(widths_W)), np.inf
-    for power in _POWERS:
-        shape_W = widths_W**-power - widths_W[-1] ** -power
-        size = float(shape_W @ shape_W)
-        factor = 0.0 if size == 0 else max(_LEAST_LOSS, -float(seen_W @ shape_W) / size)
-        joint_W = -factor * shape_W
-        error = float(np.square(seen_W - joint_W).sum())
-        if error < least:
-            best, least = joint_W, error
-    return best
+    size = float(joint_W @ joint_W)
+    # Where no loss was seen at all, narrower is still a little worse.
+    factor = 0.0 if size == 0 else max(_LEAST_LOSS, float(seen_W @ joint_W) / size)
+    return factor * gain_GW
 
 
-def _shares(entry: ElasticEntry, joint_W: Floats) -> Floats:
-    """Return share_G: how the joint loss is divided among the groups; they sum to 1."""
-    alone_GW = np.array(entry.ndcg_10)
-    alone_GW -= alone_GW[:, -1:]
-    # The factor of the joint loss that fits a group's losses best; a gain counts as no loss.
-    seen_G = np.maximum(0.0, alone_GW @ joint_W)
-    traffic_G = np.array(entry.traffic)
-    even_G = np.full(len(traffic_G), 1 / len(traffic_G))
-    parts = [
-        part_G / part_G.sum() if part_G.sum() > 0 else even_G for part_G in (seen_G, traffic_G)
-    ]
-    return np.asarray(_MEASURED * parts[0] + (1 - _MEASURED) * parts[1])
+def _shape(entry: ElasticEntry) -> tuple[int, int]:
+    return len(entry.stops), len(entry.widths)
 
 
 def expected_ndcg(entry: ElasticEntry, widths: tuple[int, ...]) -> float:

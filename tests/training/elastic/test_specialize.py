@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from bench.__main__ import main as bench
 from cli.main import main
@@ -23,7 +24,8 @@ from service.lifecycle.trial import prove
 from tests.models.published import publish_random
 from tests.training.elastic.conftest import Trained
 from training.data.reading import make_split, read
-from training.elastic.probe import Probe
+from training.elastic.config import Choice
+from training.elastic.probe import Probe, _score
 from training.elastic.specialize import probe_of, specialize
 from training.elastic.values import problem_of
 from training.evaluate.metrics import ndcg_at
@@ -54,9 +56,9 @@ def test_training_leaves_measurements_of_every_group_and_width(trained: Trained)
     assert entry.stops == (16, 31, 46, 61)
     assert entry.widths == (2, 8, 32, 64)
     assert entry.cases == 200
-    whole = {row[-1] for row in entry.ndcg_10}
-    assert len(whole) == 1
-    assert entry.uniform_ndcg_10[-1] == pytest.approx(whole.pop())
+    assert np.shape(entry.divergence) == np.shape(entry.log_rank) == (4, 4)
+    assert (np.array(entry.divergence) > -1e-5).all()
+    assert np.array(entry.divergence)[:, 0].min() > 0
     assert sum(entry.traffic) == pytest.approx(1, abs=1e-4)
     assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in entry.exposure)
     assert any(any(row) for row in entry.scale)
@@ -65,15 +67,46 @@ def test_training_leaves_measurements_of_every_group_and_width(trained: Trained)
 
 
 def test_one_group_narrowed_is_measured_as_the_whole_network_is(either: Trained) -> None:
-    """The short cuts of `alone` against ranking everything again, for every group and width."""
+    """The short cuts of `alone` against scoring everything again, for every group and width."""
     probe = probe_on(either)
     elastic = probe.narrowing.elastic
-    found_GW = probe.alone()
+    found = probe.alone()
+    whole = scores_of(probe, elastic.whole)
     for group in range(len(elastic.stops)):
         for place in range(len(elastic.widths)):
             choice_G = elastic.whole
             choice_G[group] = place
-            assert found_GW[group, place] == pytest.approx(probe.ndcg(choice_G).mean(), abs=1e-9)
+            narrowed = scores_of(probe, choice_G)
+            divergence, log_rank = [], []
+            for (before_V, target), (after_V, _) in zip(whole, narrowed, strict=True):
+                ranked = np.isfinite(before_V)
+                share_V = log_softmax(before_V[ranked])
+                fall_V = share_V - log_softmax(after_V[ranked])
+                divergence.append((np.exp(share_V) * fall_V).sum())
+                log_rank.append(np.log(rank_in(after_V, target) / rank_in(before_V, target)))
+            assert found.divergence_GW[group, place] == pytest.approx(np.mean(divergence), abs=1e-5)
+            assert found.log_rank_GW[group, place] == pytest.approx(np.mean(log_rank), abs=1e-9)
+
+
+def scores_of(probe: Probe, choice_G: Choice) -> list[tuple[NDArray[np.float64], int]]:
+    """Return each case's scores of all rows and its target, scored by the narrowed network."""
+    ranker = probe._narrowed(choice_G)
+    found = []
+    for batch in probe._batches():
+        scores_BV = _score(ranker, batch, probe._encode(ranker, batch)).astype(np.float64)
+        found += list(zip(scores_BV, batch.targets_B.tolist(), strict=True))
+    return found
+
+
+def log_softmax(scores_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = torch.log_softmax(torch.from_numpy(scores_N), dim=0).numpy()
+    return found
+
+
+def rank_in(scores_V: NDArray[np.float64], target: int) -> float:
+    above = np.count_nonzero(scores_V > scores_V[target])
+    level = np.count_nonzero(scores_V == scores_V[target])
+    return float(1 + above + (level - 1) / 2)
 
 
 def test_the_probe_ranks_as_the_specialised_network_does(either: Trained, tmp_path: Path) -> None:
