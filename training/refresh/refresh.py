@@ -183,7 +183,9 @@ class _Run:
         self.metrics.items.set(interactions.num_items)
         known = live.manifest.training.get("data_digest") if live is not None else None
         if known == interactions.digest and not self.request.always:
-            self.progress.log("nothing is new since the live model was trained; it stays")
+            self.progress.log(
+                "nothing is new since the live model was trained; it stays (--always trains anyway)"
+            )
             return Refreshed(model=None, live=None)
         self._proceed()
         began = time.monotonic()
