@@ -14,8 +14,9 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|)")
 
 
 def add_table_options(command: argparse.ArgumentParser) -> None:
-    """Add --table-cuts with --table-ranks, --table-bytes and --head."""
+    """Add --table-cuts with --table-ranks, --table-bytes with --table-factor and --head."""
     from models.config import HEADS
+    from training.fit.table_plan import FACTOR
 
     group = command.add_argument_group(
         "item table",
@@ -44,6 +45,13 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
         "from the data and printed",
     )
     group.add_argument(
+        "--table-factor",
+        type=int,
+        metavar="N",
+        help="with --table-bytes: by how much the rank falls from block to block; 1: one rank for "
+        f"every item (default: {FACTOR})",
+    )
+    group.add_argument(
         "--head",
         choices=HEADS,
         help="how scores become probabilities: one softmax over a whole table (full) or over one "
@@ -59,16 +67,27 @@ def table_wish(arguments: argparse.Namespace) -> Any:
 
     CommandError when they contradict each other or themselves.
     """
-    from training.fit.table_plan import TableWish
+    from training.fit.table_plan import FACTOR, TableWish
 
     given = (arguments.table_cuts, arguments.table_ranks, arguments.table_bytes)
+    factor = arguments.table_factor
+    if factor is not None and arguments.table_bytes is None:
+        raise CommandError(
+            "--table-factor without --table-bytes: say how many bytes the blocks may take",
+            WRONG_ARGUMENTS,
+        )
     if all(value is None for value in given):
         return None
     cuts, ranks, num_bytes = given
     if cuts is None and ranks is not None:
         cuts = ()  # one block
     try:
-        return TableWish(cuts=cuts, ranks=ranks, num_bytes=num_bytes)
+        return TableWish(
+            cuts=cuts,
+            ranks=ranks,
+            num_bytes=num_bytes,
+            factor=FACTOR if factor is None else factor,
+        )
     except ValueError as error:
         raise CommandError(str(error), WRONG_ARGUMENTS) from error
 

@@ -97,6 +97,8 @@ def test_a_refresh_keeps_the_layout_or_takes_the_one_asked_for(
         (["--table-cuts", "60", "--table-ranks", "8,4"], 1, "has 60"),
         (["--table-ranks", "65"], 1, "65 is more than the embedding's 64 columns"),
         (["--table-bytes", "400"], 1, "the least is 500 bytes"),
+        (["--table-factor", "2"], WRONG_ARGUMENTS, "without --table-bytes"),
+        (["--table-bytes", "1KiB", "--table-factor", "0"], WRONG_ARGUMENTS, "factor is 0; give 1"),
         (["--table-bytes", "2MB"], 2, "'2MB' is no size"),
         (["--table-cuts", "a,b"], 2, "'a,b' is not a list of whole numbers"),
     ],

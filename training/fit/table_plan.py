@@ -12,8 +12,9 @@ from models.config import HEADS, SupernetConfig
 from models.table.layout import TableBlock, TableLayout, dense_layout
 
 FACTOR = 4
-"""By how much the rank falls from block to block, as in CpRec's own configurations."""
+"""By how much the rank falls from block to block for a budget, as in CpRec's configurations."""
 BLOCKS = 3
+_MOST_FACTOR = 64
 _LEAST_HEAD = 0.5
 
 
@@ -23,12 +24,14 @@ class TableWish:
 
     `cuts` counts items by falling popularity: (500, 2000) makes blocks of the 500 most popular,
     the next 1,500 and the rest; `ranks` has one number more and never rises. `num_bytes` is the
-    most that rows and projections may take, in float32.
+    most that rows and projections may take, in float32; `factor` by how much the rank falls from
+    one of its blocks to the next, 1 for one rank for every item.
     """
 
     cuts: tuple[int, ...] | None = None
     ranks: tuple[int, ...] | None = None
     num_bytes: int | None = None
+    factor: int = FACTOR
 
     def __post_init__(self) -> None:
         if (self.cuts is None) != (self.ranks is None):
@@ -37,6 +40,10 @@ class TableWish:
             raise ValueError("give table cuts and ranks, or table bytes, not both")
         if self.num_bytes is not None and self.num_bytes < 1:
             raise ValueError(f"table bytes is {self.num_bytes}; it must be at least 1")
+        if not 1 <= self.factor <= _MOST_FACTOR:
+            raise ValueError(
+                f"table factor is {self.factor}; give 1 (one rank for every item) to {_MOST_FACTOR}"
+            )
         if self.cuts is None or self.ranks is None:
             return
         if any(cut < 1 for cut in self.cuts) or any(a >= b for a, b in pairwise(self.cuts)):
@@ -94,7 +101,7 @@ def _wished(
     grid: SupernetConfig, wish: TableWish, counts_V: NDArray[np.int64]
 ) -> TableLayout | None:
     if wish.num_bytes is not None:
-        return layout_within(wish.num_bytes, counts_V, grid.emb_width)
+        return layout_within(wish.num_bytes, counts_V, grid.emb_width, wish.factor)
     assert wish.cuts is not None
     assert wish.ranks is not None
     if wish.cuts and wish.cuts[-1] >= grid.num_items:
@@ -113,35 +120,38 @@ def _wished(
 
 
 def layout_within(
-    num_bytes: int, counts_V: NDArray[np.int64], emb_width: int
+    num_bytes: int, counts_V: NDArray[np.int64], emb_width: int, factor: int = FACTOR
 ) -> TableLayout | None:
     """Return the layout for a budget: rows and projections take at most `num_bytes`.
 
-    Three blocks, each of a quarter of the rank before it. Where the first covers a share s of the
+    Three blocks, each of the rank before it over `factor`. Where the first covers a share s of the
     interactions the second covers the same share of the rest, and s is the largest that fits. The
-    first rank is the embedding's width; where s would be less than a half it is a quarter of that,
-    and so on down to rank 1 for every row. None where the table fits as it is, whole.
+    first rank is the embedding's width; where s would be less than a half it is that over `factor`,
+    and so on down to rank 1 for every row. With a factor of 1 one block of the largest rank that
+    fits. None where the table fits as it is, whole.
 
     ValueError below that floor; the message names it.
     """
     rows = len(counts_V)
     if dense_layout(rows, emb_width).num_bytes(emb_width) <= num_bytes:
         return None
+    per_rank = TableLayout((TableBlock(rows, 1),), projected=True).num_bytes(emb_width)
+    if num_bytes < per_rank:
+        raise ValueError(
+            f"a table of {rows - 1:,} items does not fit {num_bytes:,} bytes; the least is "
+            f"{per_rank:,} bytes, rank 1 for every item"
+        )
+    if factor == 1:
+        rank = min(emb_width - 1, num_bytes // per_rank)
+        return TableLayout((TableBlock(rows, rank),), projected=True)
     share_V = np.cumsum(counts_V) / max(1, int(counts_V.sum()))
     first = emb_width
     while True:
-        ranks = tuple(max(1, first // FACTOR**place) for place in range(BLOCKS))
+        ranks = tuple(max(1, first // factor**place) for place in range(BLOCKS))
         found = _largest_head(num_bytes, share_V, ranks, emb_width)
         if found is not None and (first == 1 or _covered(found, share_V) >= _LEAST_HEAD):
             return found
-        if first == 1:
-            break
-        first = max(1, first // FACTOR)
-    floor = TableLayout((TableBlock(rows, 1),), projected=True).num_bytes(emb_width)
-    raise ValueError(
-        f"a table of {rows - 1:,} items does not fit {num_bytes:,} bytes; the least is {floor:,} "
-        "bytes, rank 1 for every item"
-    )
+        first = max(1, first // factor)
 
 
 def _largest_head(

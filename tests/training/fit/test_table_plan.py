@@ -47,6 +47,12 @@ def test_wishes_that_make_no_sense(
         TableWish(cuts=cuts, ranks=ranks, num_bytes=num_bytes)
 
 
+@pytest.mark.parametrize("factor", [0, -1, 65])
+def test_a_factor_out_of_bounds_is_named(factor: int) -> None:
+    with pytest.raises(ValueError, match=f"factor is {factor}; give 1"):
+        TableWish(num_bytes=1000, factor=factor)
+
+
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
@@ -79,6 +85,26 @@ def test_a_budget_is_met_and_used(num_bytes: int) -> None:
         assert spent + 4 * (first - widths[1]) * 1 <= num_bytes + 4 * 64 * 64
         covered = 1 - (1 - HELD[head - 1]) ** 2
         assert HELD[found.blocks[1].stop - 1] >= covered - 1e-9
+
+
+@settings(deadline=None, max_examples=60)
+@given(num_bytes=st.integers(4 * (1000 + 64), 4 * 1000 * 64 - 1))
+def test_one_rank_for_every_item_is_the_largest_that_fits(num_bytes: int) -> None:
+    found = layout_within(num_bytes, COUNTS, 64, factor=1)
+    assert found is not None
+    (block,) = found.blocks
+    assert found.num_bytes(64) <= num_bytes
+    wider = layout((1000, block.width + 1), projected=True)
+    assert wider.num_bytes(64) > num_bytes or block.width == 63
+
+
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_ranks_fall_by_the_factor_that_was_asked_for(factor: int) -> None:
+    found = layout_within(60_000, COUNTS, 64, factor=factor)
+    assert found is not None
+    widths = [block.width for block in found.blocks]
+    assert widths == [max(1, widths[0] // factor**place) for place in range(len(widths))]
+    assert found.num_bytes(64) <= 60_000
 
 
 def test_more_bytes_never_store_less_and_enough_store_all() -> None:
