@@ -16,7 +16,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|)")
 def add_table_options(command: argparse.ArgumentParser) -> None:
     """Add --table-cuts with --table-ranks, --table-bytes with --table-factor and --head."""
     from models.config import HEADS
-    from training.fit.table_plan import FACTOR
+    from training.fit.table_plan import FACTOR, FALLING
 
     group = command.add_argument_group(
         "item table",
@@ -48,8 +48,9 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
         "--table-factor",
         type=int,
         metavar="N",
-        help="with --table-bytes: by how much the rank falls from block to block; 1: one rank for "
-        f"every item (default: {FACTOR})",
+        help="with --table-bytes: by how much the rank falls from each of three blocks to the "
+        f"next; 1: one rank for every item (default: {FACTOR}; with --head two_level {FALLING}, "
+        "the paper's)",
     )
     group.add_argument(
         "--head",
@@ -67,7 +68,7 @@ def table_wish(arguments: argparse.Namespace) -> Any:
 
     CommandError when they contradict each other or themselves.
     """
-    from training.fit.table_plan import FACTOR, TableWish
+    from training.fit.table_plan import FACTOR, FALLING, TableWish
 
     given = (arguments.table_cuts, arguments.table_ranks, arguments.table_bytes)
     factor = arguments.table_factor
@@ -78,16 +79,13 @@ def table_wish(arguments: argparse.Namespace) -> Any:
         )
     if all(value is None for value in given):
         return None
+    if factor is None:
+        factor = FALLING if arguments.head == "two_level" else FACTOR
     cuts, ranks, num_bytes = given
     if cuts is None and ranks is not None:
         cuts = ()  # one block
     try:
-        return TableWish(
-            cuts=cuts,
-            ranks=ranks,
-            num_bytes=num_bytes,
-            factor=FACTOR if factor is None else factor,
-        )
+        return TableWish(cuts=cuts, ranks=ranks, num_bytes=num_bytes, factor=factor)
     except ValueError as error:
         raise CommandError(str(error), WRONG_ARGUMENTS) from error
 

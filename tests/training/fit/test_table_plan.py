@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.table.layout import dense_layout
 from tests.models.builders import layout, small_config
-from training.fit.table_plan import TableWish, layout_within, with_table
+from training.fit.table_plan import FALLING, TableWish, layout_within, with_table
 
 COUNTS = np.array([0, *(1000 // rank for rank in range(1, 1000))])  # 999 items, Zipf
 HELD = COUNTS.cumsum() / COUNTS.sum()
@@ -69,7 +69,7 @@ def test_wishes_that_do_not_fit_the_catalog(wish: TableWish, told: str) -> None:
 @settings(deadline=None, max_examples=80)
 @given(num_bytes=st.integers(4 * (1000 + 64), 4 * 1000 * 64 - 1))
 def test_a_budget_is_met_and_used(num_bytes: int) -> None:
-    found = layout_within(num_bytes, COUNTS, 64)
+    found = layout_within(num_bytes, COUNTS, 64, FALLING)
     assert found is not None
     spent = found.num_bytes(64)
     assert spent <= num_bytes
@@ -90,7 +90,7 @@ def test_a_budget_is_met_and_used(num_bytes: int) -> None:
 @settings(deadline=None, max_examples=60)
 @given(num_bytes=st.integers(4 * (1000 + 64), 4 * 1000 * 64 - 1))
 def test_one_rank_for_every_item_is_the_largest_that_fits(num_bytes: int) -> None:
-    found = layout_within(num_bytes, COUNTS, 64, factor=1)
+    found = layout_within(num_bytes, COUNTS, 64)
     assert found is not None
     (block,) = found.blocks
     assert found.num_bytes(64) <= num_bytes
@@ -107,14 +107,15 @@ def test_ranks_fall_by_the_factor_that_was_asked_for(factor: int) -> None:
     assert found.num_bytes(64) <= 60_000
 
 
-def test_more_bytes_never_store_less_and_enough_store_all() -> None:
+@pytest.mark.parametrize("factor", [1, 2, FALLING])
+def test_more_bytes_never_store_less_and_enough_store_all(factor: int) -> None:
     budgets = [4 * (1000 + 64), 10_000, 20_000, 50_000, 100_000, 200_000, 4 * 64_000 - 1]
     spent = []
     for budget in budgets:
-        found = layout_within(budget, COUNTS, 64)
+        found = layout_within(budget, COUNTS, 64, factor)
         assert found is not None
         spent.append(found.num_bytes(64))
     assert spent == sorted(spent)
     assert spent[0] == budgets[0]
-    assert layout_within(4 * 64_000, COUNTS, 64) is None
+    assert layout_within(4 * 64_000, COUNTS, 64, factor) is None
     assert dense_layout(1000, 64).num_bytes(64) == 4 * 64_000
