@@ -68,7 +68,7 @@ def table_wish(arguments: argparse.Namespace) -> Any:
 
     CommandError when they contradict each other or themselves.
     """
-    from training.fit.table_plan import FACTOR, FALLING, TableWish
+    from training.fit.table_plan import TableWish
 
     given = (arguments.table_cuts, arguments.table_ranks, arguments.table_bytes)
     factor = arguments.table_factor
@@ -79,8 +79,6 @@ def table_wish(arguments: argparse.Namespace) -> Any:
         )
     if all(value is None for value in given):
         return None
-    if factor is None:
-        factor = FALLING if arguments.head == "two_level" else FACTOR
     cuts, ranks, num_bytes = given
     if cuts is None and ranks is not None:
         cuts = ()  # one block

@@ -14,7 +14,7 @@ from models.table.layout import TableBlock, TableLayout, dense_layout
 FACTOR = 1
 """By how much the rank falls from block to block for a budget: not at all, measured no worse."""
 FALLING = 4
-"""The same as in CpRec's own configurations."""
+"""The same in CpRec's own configurations, and for two levels, which need several blocks."""
 BLOCKS = 3
 _MOST_FACTOR = 64
 _LEAST_HEAD = 0.5
@@ -27,13 +27,13 @@ class TableWish:
     `cuts` counts items by falling popularity: (500, 2000) makes blocks of the 500 most popular,
     the next 1,500 and the rest; `ranks` has one number more and never rises. `num_bytes` is the
     most that rows and projections may take, in float32; `factor` by how much the rank falls from
-    one of its blocks to the next, 1 for one rank for every item.
+    one of its blocks to the next, 1 for one rank for every item; None leaves it to the head.
     """
 
     cuts: tuple[int, ...] | None = None
     ranks: tuple[int, ...] | None = None
     num_bytes: int | None = None
-    factor: int = FACTOR
+    factor: int | None = None
 
     def __post_init__(self) -> None:
         if (self.cuts is None) != (self.ranks is None):
@@ -42,7 +42,9 @@ class TableWish:
             raise ValueError("give table cuts and ranks, or table bytes, not both")
         if self.num_bytes is not None and self.num_bytes < 1:
             raise ValueError(f"table bytes is {self.num_bytes}; it must be at least 1")
-        if not 1 <= self.factor <= _MOST_FACTOR:
+        if self.factor is not None and self.num_bytes is None:
+            raise ValueError("a table factor goes with table bytes; give these, or no factor")
+        if self.factor is not None and not 1 <= self.factor <= _MOST_FACTOR:
             raise ValueError(
                 f"table factor is {self.factor}; give 1 (one rank for every item) to {_MOST_FACTOR}"
             )
@@ -81,7 +83,9 @@ def with_table(
     falling popularity. `head` is one of HEADS. ValueError where the wish does not fit the catalog
     or the embedding, or the head does not fit the table.
     """
-    table = grid.table if wish is None else _wished(grid, wish, counts_V)
+    two_level = grid.two_level if head is None else head == "two_level"
+    factor = FALLING if two_level else FACTOR
+    table = grid.table if wish is None else _wished(grid, wish, counts_V, factor)
     if head is None:
         head = "two_level" if grid.two_level else "flat_lowrank" if table else "full"
     if head not in HEADS:
@@ -100,10 +104,11 @@ def with_table(
 
 
 def _wished(
-    grid: SupernetConfig, wish: TableWish, counts_V: NDArray[np.int64]
+    grid: SupernetConfig, wish: TableWish, counts_V: NDArray[np.int64], factor: int
 ) -> TableLayout | None:
     if wish.num_bytes is not None:
-        return layout_within(wish.num_bytes, counts_V, grid.emb_width, wish.factor)
+        factor = factor if wish.factor is None else wish.factor
+        return layout_within(wish.num_bytes, counts_V, grid.emb_width, factor)
     assert wish.cuts is not None
     assert wish.ranks is not None
     if wish.cuts and wish.cuts[-1] >= grid.num_items:

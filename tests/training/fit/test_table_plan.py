@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +47,27 @@ def test_wishes_that_make_no_sense(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         TableWish(cuts=cuts, ranks=ranks, num_bytes=num_bytes)
+
+
+@pytest.mark.parametrize("inherited", [False, True])
+def test_two_levels_have_several_blocks_for_a_budget_whoever_asked_for_them(
+    inherited: bool,
+) -> None:
+    grid = replace(small_config(40), table=layout((8, 12), (41, 2), projected=True))
+    grid = replace(grid, two_level=inherited)
+    counts = np.arange(41, 0, -1)
+    found = with_table(grid, TableWish(num_bytes=1_000), counts, None if inherited else "two_level")
+    assert found.two_level
+    assert found.table is not None
+    assert len(found.table.blocks) > 1
+    one = with_table(replace(grid, two_level=False), TableWish(num_bytes=1_000), counts)
+    assert one.table is not None
+    assert len(one.table.blocks) == 1
+
+
+def test_a_factor_goes_with_bytes() -> None:
+    with pytest.raises(ValueError, match="goes with table bytes"):
+        TableWish(cuts=(5,), ranks=(2, 1), factor=2)
 
 
 @pytest.mark.parametrize("factor", [0, -1, 65])
