@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from training.data.columns import ColumnNames
+from training.data.loan import Loan
 from training.data.rows import MAX_SHOWN, BadRow, Chunk, Refused, RowCollector, Rows
 from training.data.text_format import Progress, SourceStream, TextFormat, sniff
 
@@ -121,39 +122,42 @@ def _chunks(
     types = {columns.user: ids, columns.item: ids}
     if columns.timestamp is not None:
         types[columns.timestamp] = pa.binary()
-    reader = arrow_csv.open_csv(
-        pa.PythonFile(stream, mode="r"),
-        read_options=arrow_csv.ReadOptions(
-            use_threads=False,  # only then are malformed rows numbered
-            block_size=_BLOCK_BYTES,
-            skip_rows=text_format.skipped_lines,
-            column_names=list(text_format.fields),
-        ),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=text_format.byte_separator,
-            quote_char='"' if text_format.quoted else False,
-            newlines_in_values=text_format.quoted,
-            ignore_empty_lines=False,  # they count as lines
-            invalid_row_handler=malformed,
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            check_utf8=False,
-            column_types=types,
-            include_columns=columns.names,
-            strings_can_be_null=False,
-        ),
-    )
-    first_row = 0
-    with reader:  # however it ends, no thread of the library reads on
-        for batch in reader:
-            yield Chunk(
-                file=file,
-                first_row=first_row,
-                users=batch.column(0),
-                items=batch.column(1),
-                times=batch.column(2) if columns.timestamp is not None else None,
-            )
-            first_row += batch.num_rows
+    with Loan(stream) as loan:
+        reader = arrow_csv.open_csv(
+            loan.file(),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False,  # only then are malformed rows numbered
+                block_size=_BLOCK_BYTES,
+                skip_rows=text_format.skipped_lines,
+                column_names=list(text_format.fields),
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=text_format.byte_separator,
+                quote_char='"' if text_format.quoted else False,
+                newlines_in_values=text_format.quoted,
+                ignore_empty_lines=False,  # they count as lines
+                invalid_row_handler=malformed,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                check_utf8=False,
+                column_types=types,
+                include_columns=columns.names,
+                strings_can_be_null=False,
+            ),
+        )
+        first_row = 0
+        try:
+            for batch in reader:
+                yield Chunk(
+                    file=file,
+                    first_row=first_row,
+                    users=batch.column(0),
+                    items=batch.column(1),
+                    times=batch.column(2) if columns.timestamp is not None else None,
+                )
+                first_row += batch.num_rows
+        finally:
+            del reader  # the loan ends with what it was for
 
 
 def _example(file: str, row: Refused, record: int, located: dict[int, tuple[int, bool]]) -> BadRow:
