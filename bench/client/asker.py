@@ -72,8 +72,10 @@ class Asker:
         )
 
     def _answered(self, connection: Connection, status: int, body: bytes) -> None:
+        if connection is not self._connection:
+            return  # one that was left: whoever asks over the new one still waits
         answer, self._answer = self._answer, None
-        if answer is None or answer.done() or connection is not self._connection:
+        if answer is None or answer.done():
             return
         if status:
             answer.set_result(Reply(status, connection.head, body))
