@@ -2,7 +2,8 @@
 
 Run as `python -m tests.chaos.drain_steps REDIS_URL DIRECTORY STRIDE`. A step is a call to the file
 system or to Redis; the process dies right before it or right after it. Children are forked from
-this process, which has not used Arrow yet and so has no threads.
+this process, which has no threads: it has not used Arrow yet, and JE_ARROW_MALLOC_CONF says
+background_thread:false, since Arrow's allocator starts one as soon as it is imported.
 """
 
 from __future__ import annotations

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+_WAIT_SECONDS = 240.0
 
 
 class Countdown:
@@ -35,9 +39,17 @@ class Countdown:
 
 
 def forked(task: Callable[[], None]) -> int:
-    """Run the task in a child; return 0, 1 for an exception, or minus the signal."""
+    """Run the task in a child; return 0, 1 for an exception, or minus the signal.
+
+    A child that hangs says where and ends with 1. RuntimeError where this process has other
+    threads: a child inherits the locks they hold, and nobody who would let them go.
+    """
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    if len(threads) > 1:
+        raise RuntimeError(f"forking beside other threads: {', '.join(threads)}")
     child = os.fork()
     if child == 0:
+        faulthandler.dump_traceback_later(_WAIT_SECONDS, exit=True)
         code = 1
         try:
             task()

@@ -28,7 +28,12 @@ def test_no_step_loses_or_doubles_an_event(redis_url: str, tmp_path: Path) -> No
             STRIDE,
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            # No thread of its own for Arrow's allocator: what forks has none but its own.
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",
+        },
         capture_output=True,
         text=True,
         timeout=1800,
