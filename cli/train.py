@@ -51,6 +51,14 @@ def register(commands: Any) -> None:
         help="how network and router are trained: one after the other, or jointly as CANet was "
         "published, for comparison; canet serves the whole grid at price 0 (default: %(default)s)",
     )
+    command.add_argument(
+        "--canet",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a hyper-parameter of --method canet, such as sequences_per_batch=128 or "
+        "guide_weight=0.05; may be given several times (docs/evaluation.md)",
+    )
     add_grid_options(command)
     add_table_options(command)
     add_elastic_options(command)
@@ -96,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         "items": arguments.items,
         "split": arguments.split,
         "method": arguments.method,
+        "canet": tuple(arguments.canet),
         "preset": arguments.preset,
         "depths": arguments.depths,
         "widths": arguments.widths,

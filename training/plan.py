@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models.config import SupernetConfig
-from training.canet.config import CanetConfig
+from training.canet.config import CanetConfig, hyper_parameters
 from training.data.columns import ColumnNames
 from training.data.profile import DataProfile
 from training.elastic.config import ElasticPlan
@@ -39,7 +39,7 @@ class TrainPlan:
     `elastic` trains the table so that it can be narrowed to any budget afterwards.
 
     `method` "canet" is the published joint training, with the defaults of `CanetConfig` in the
-    preset's place; its default price is 0.
+    preset's place; its default price is 0. `canet` changes those, by words NAME=VALUE.
 
     `sparse` keeps a part of the weights at zero; None trains as the preset says, densely but for
     compact, or, from a parent, as that was trained.
@@ -47,6 +47,7 @@ class TrainPlan:
 
     out: Path
     method: str = "supernet"
+    canet: tuple[str, ...] = ()
     items: Path | None = None
     split: str = "leave-one-out"
     preset: str | None = None
@@ -117,12 +118,18 @@ def beside_parent(
 def canet_of(plan: TrainPlan) -> CanetConfig | None:
     """Return the published method's configuration with the plan's wishes, None for another method.
 
-    ValueError for an unknown method, or for what the published method does not have: a preset,
-    another backbone than the Transformer, sparse training, an elastic table.
+    ValueError for an unknown method, for hyper-parameters that are none, or for what the published
+    method does not have: a preset, another backbone than the Transformer, sparse training, an
+    elastic table.
     """
     if plan.method not in METHODS:
         raise ValueError(f"method {plan.method!r} is unknown; known are {', '.join(METHODS)}")
     if plan.method != "canet":
+        if plan.canet:
+            raise ValueError(
+                f"{plan.canet[0]} is of method canet, and the method is {plan.method}; leave it "
+                "out, or ask for method canet"
+            )
         return None
     if plan.preset is not None:
         raise ValueError(
@@ -141,7 +148,8 @@ def canet_of(plan: TrainPlan) -> CanetConfig | None:
             f"method canet gates the heads and layers of a Transformer; backbone {plan.backbone!r} "
             "has none: leave the backbone out, or use method supernet"
         )
-    return CanetConfig(**_given(plan, (*_GRID, "epochs")))
+    tuned: dict[str, Any] = hyper_parameters(plan.canet)
+    return CanetConfig(**_given(plan, (*_GRID, "epochs")), **tuned)
 
 
 def _given(plan: TrainPlan, names: tuple[str, ...]) -> dict[str, Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from models.config import SupernetConfig
 from training.fit.config import TrainConfig
 from training.fit.presets import Preset
+
+# These have options of their own.
+_ELSEWHERE = ("max_length", "epochs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +92,33 @@ class CanetConfig:
         """Return plain JSON values."""
         values = asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+
+def hyper_parameters(words: Iterable[str]) -> dict[str, int | float]:
+    """Return fields of CanetConfig from words NAME=VALUE.
+
+    ValueError for a name that is none, or has an option of its own, and for a value that is no
+    number of its kind.
+    """
+    kinds: dict[str, type[int] | type[float]] = {
+        field.name: int if field.type == "int" else float
+        for field in fields(CanetConfig)
+        if field.type in ("int", "float") and field.name not in _ELSEWHERE
+    }
+    found: dict[str, int | float] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in kinds:
+            raise ValueError(
+                f"{word!r} is no hyper-parameter of method canet; write NAME=VALUE with one of "
+                f"{', '.join(kinds)}"
+            )
+        try:
+            found[name] = kinds[name](text)
+            finite = math.isfinite(found[name])
+        except ValueError:
+            finite = False
+        if not finite:
+            kind = "a whole number" if kinds[name] is int else "a finite number"
+            raise ValueError(f"{name} is {text!r}; give {kind}")
+    return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from training.canet.config import CanetConfig
 from training.plan import TrainPlan, canet_of
@@ -40,3 +43,29 @@ def test_the_grid_of_the_request_replaces_the_default() -> None:
     assert preset.train.tokens_per_batch == 12 * 7
     assert (preset.train.seed, preset.train.epochs) == (4, 2)
     assert canet_of(TrainPlan(out=Path("unused"))) is None
+
+
+def test_every_hyper_parameter_can_be_given() -> None:
+    words = ("sequences_per_batch=128", "learning_rate=3e-4", "guide_weight=0", "patience=3")
+    plan = canet_of(TrainPlan(out=Path("unused"), method="canet", epochs=2, canet=words))
+    assert plan is not None
+    assert (plan.sequences_per_batch, plan.learning_rate) == (128, 3e-4)
+    assert (plan.guide_weight, plan.patience, plan.epochs) == (0, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "word", "said"),
+    [
+        ("canet", "guide_weights=1", "'guide_weights=1' is no hyper-parameter"),
+        ("canet", "guide_weight", "write NAME=VALUE"),
+        ("canet", "epochs=3", "'epochs=3' is no hyper-parameter"),
+        ("canet", "patience=2.5", "patience is '2.5'; give a whole number"),
+        ("canet", "learning_rate=fast", "learning_rate is 'fast'; give a finite number"),
+        ("canet", "guide_weight=nan", "guide_weight is 'nan'; give a finite number"),
+        ("canet", "sequences_per_batch=0", "sequences_per_batch is 0; it must be at least 1"),
+        ("supernet", "guide_weight=1", "the method is supernet"),
+    ],
+)
+def test_what_is_no_hyper_parameter_is_refused(method: str, word: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        canet_of(TrainPlan(out=Path("unused"), method=method, canet=(word,)))
