@@ -61,7 +61,12 @@ class Narrowing:
 
 
 class Calibration(nn.Module):
-    """The learned scales and biases of every width but the whole one; they start at 0."""
+    """The learned scales and biases of every width but the whole one; they start at 0.
+
+    `turn_EE` float32 is how the columns are turned before they are cut; see `turn.py`.
+    """
+
+    turn_EE: Tensor
 
     def __init__(self, elastic: ElasticConfig) -> None:
         super().__init__()
@@ -69,6 +74,7 @@ class Calibration(nn.Module):
         narrower = len(elastic.stops), len(elastic.widths) - 1
         self.scale = nn.Parameter(torch.zeros(narrower))
         self.bias = nn.Parameter(torch.zeros(narrower))
+        self.register_buffer("turn_EE", torch.eye(elastic.widths[-1]))
 
     def narrowing(self) -> Narrowing:
         """Return how to narrow with these parameters; differentiable."""

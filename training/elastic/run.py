@@ -106,6 +106,7 @@ def _calibration(entry: ElasticEntry, elastic: ElasticConfig) -> Calibration | N
         {
             "scale": torch.tensor(entry.scale)[:, :-1],
             "bias": torch.tensor(entry.bias)[:, :-1],
+            "turn_EE": calibration.turn_EE,
         }
     )
     return calibration

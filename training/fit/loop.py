@@ -186,7 +186,7 @@ class _Run:
             if not self._epoch(should_stop):
                 stopped = "asked" if should_stop() else "time"
                 break
-        self.step.adopt(self.best)
+        self.step.finish(self.best)
         if self.sparse is not None:
             self.sparse.finish()
         return Fitted(

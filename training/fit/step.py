@@ -71,6 +71,10 @@ class Step(ABC):
         """Prepare for epoch `epoch`, from 0; also called when a run is continued there."""
         del epoch
 
+    def finish(self, best: Mapping[str, Tensor]) -> None:
+        """Take the best weights, in the form that is served; called once."""
+        self.adopt(best)
+
     def routed_ndcg(self, cases: EvalCases, *, exclude_seen: bool) -> float | None:
         """Return NDCG@10 of the cases, routed; None where the method trains no router."""
         del cases, exclude_seen

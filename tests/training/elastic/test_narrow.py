@@ -12,6 +12,7 @@ from models.network import encode_all, score_all
 from models.search.quantise import index_bytes, quantise
 from models.table.layout import TableBlock, TableLayout
 from models.table.resident import aligned, bias_bytes, resident_bytes
+from models.table.table import whole_table
 from tests.models.builders import random_supernet, small_config
 from training.elastic.config import ElasticConfig, ElasticPlan
 from training.elastic.draws import draw_choice, draw_orders
@@ -120,7 +121,10 @@ def test_gradients_of_a_narrowed_member_are_those_of_autograd(elastic: ElasticCo
             orders = ((5, *range(5)), *draw_orders(4, 6, np.random.default_rng(0)))
             how = how.ordered(orders)
         smallest = step.supernet.slice(config.smallest)
-        narrow = step._narrowed(smallest, how, np.array([0, 3, 1, 2, 0]))
+        if elastic.blocks is None:
+            step.begin_epoch(1)
+        table = whole_table(step.supernet.table @ step.calibration.turn_EE)
+        narrow = step._narrowed(smallest, table, how, np.array([0, 3, 1, 2, 0]))
         query_PE = encode_all(narrow, ids).reshape(24, -1)
         if by_hand:
             head_backward(
