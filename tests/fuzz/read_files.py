@@ -138,8 +138,8 @@ def _by_hypothesis(seconds: float, seed: int, directory: Path) -> None:
 def _leave(count: int) -> NoReturn:
     """End the process after so many files, at once.
 
-    Atheris would end it by C's `exit`, holding the interpreter: threads of libraries that need it
-    to come back were waited for, and for ever, once in some hundred runs.
+    Atheris would end it by C's `exit`, holding the interpreter: a thread of a library that needs it
+    to come back is then waited for without end.
     """
     sys.stdout.write(f"{count} files\n")
     sys.stdout.flush()

@@ -21,8 +21,8 @@ class Loan:
 
     Neither the end of a table nor closing its reader ends a read that Arrow has begun ahead. A
     process that is taken down meanwhile aborts, or waits for ever: the thread that reads needs the
-    interpreter to come back. What reads must be let go of before the `with` is left; what was
-    parsed out of the stream may stay.
+    interpreter to come back. What reads must be let go of before the `with` is left, which waits 30
+    seconds at most for a read on its way; what was parsed out of the stream may stay.
     """
 
     def __init__(self, stream: io.RawIOBase) -> None:
@@ -70,7 +70,7 @@ class _Block(bytearray):
 
 
 class _Handle:
-    """What Arrow asks of a file. No method of its own: an error's traceback would keep it."""
+    """What Arrow asks of a file; reading is no method of it, whose frames would keep it alive."""
 
     closed = False
 
